@@ -4,6 +4,7 @@ Called by everything; calls nothing.
 
     DaphneError
     ├── ConfigurationError            exit status 2: an option, a file or a combination that cannot work
+    │   ├── InvalidSettings           exit status 2: `problems`, one line for each setting that cannot work
     │   ├── TargetError               exit status 1: the `module:attribute` cannot be imported or is neither
     │   │                             a channel layer nor an application
     │   └── EndpointError             exit status 1: an endpoint that is unknown or cannot listen
@@ -12,7 +13,7 @@ Called by everything; calls nothing.
     ├── StreamReset                   `code`: an HTTP/2 stream ends with RST_STREAM
     ├── ConnectionFailed              `code`: an HTTP/2 connection ends with GOAWAY
     ├── WebSocketFailed               `code`: a WebSocket ends with this close code
-    ├── ApplicationError              what an application sent is not what ASGI or HTTP allow
+    ├── ApplicationError (ValueError) what an application sent is not what ASGI or HTTP allow
     ├── ClientDisconnected (OSError)  raised by `send()` once the client has gone
     └── LayerError
         ├── ChannelFull               the channel holds as many messages as its capacity
@@ -31,6 +32,14 @@ class ConfigurationError(DaphneError):
     """Something the operator wrote cannot work. Its text is one line that says what and why."""
 
     exit_status = 2
+
+
+class InvalidSettings(ConfigurationError):
+    """Settings that cannot work; `problems` has one line for each, which names the setting."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
 
 
 class TargetError(ConfigurationError):
@@ -98,7 +107,7 @@ class WebSocketFailed(DaphneError):
         self.reason = reason
 
 
-class ApplicationError(DaphneError):
+class ApplicationError(DaphneError, ValueError):
     """An event from the application that ASGI or HTTP do not allow: wrong type, order or content.
 
     It is raised out of the application's own `await send(...)`, before the first byte of the event

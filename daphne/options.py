@@ -131,7 +131,9 @@ class Text:
     allowed: str = "text without control characters"
 
     def read(self, value: object) -> str:
-        if not isinstance(value, str) or any(ord(character) < 32 or ord(character) == 127 for character in value):
+        if not isinstance(value, str) or any(
+            ord(character) < 32 or ord(character) == 127 for character in value
+        ):
             raise ValueError("not plain text")
         return value
 
@@ -231,14 +233,25 @@ class Option:
 
     kind: Kind
     group: str
-    help: str
     flags: tuple[str, ...]
-    """The long spellings, the first is the one shown; empty when the option has no flag and no variable."""
-    short: str = ""
+    """All spellings on the command line, short ones first; empty when the option has none."""
+    help: str
     repeatable: bool = False
     """Each use of the flag adds one word."""
     optional: bool = False
     """None is a value of its own: not given."""
+    off: Any = None
+    """What the flag with `--no-` in front sets; None when there is no such flag."""
+
+    @property
+    def flag(self) -> str:
+        """The long spelling, or an empty string when the option has no flag."""
+        return next((flag for flag in self.flags if flag.startswith("--")), "")
+
+    @property
+    def off_flag(self) -> str:
+        """The spelling that sets `off`, or an empty string."""
+        return "--no-" + self.flag.removeprefix("--") if self.flag and self.off is not None else ""
 
     def read(self, value: object) -> Any:
         """Give `value` in the option's type, or raise ValueError with what the option takes."""
@@ -247,7 +260,7 @@ class Option:
         try:
             return self.kind.read(value)
         except (ValueError, TypeError):
-            raise ValueError(f"{value!r} is not allowed; it takes {self.kind.allowed}") from None
+            raise ValueError(f"{value!r:.80} is not allowed; it takes {self.kind.allowed}") from None
 
 
 def _range(low: float | None, high: float | None) -> str:

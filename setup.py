@@ -1,0 +1,77 @@
+"""What the distribution is, contains and needs."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "daphne" / "__init__.py").read_text("utf-8"))[1]
+
+TESTS = [
+    "aiohttp>=3.9",
+    "channels>=4.1",
+    "channels_redis>=4.2",
+    "circus>=0.18",
+    "coverage>=7.10",
+    "Django>=4.2",
+    "httpx[http2]>=0.27",
+    "hypothesis>=6.90",
+    "psutil>=5.9",
+    "pytest>=8",
+    "pytest-cov>=5",
+    "pytest-xdist>=3.5",
+    "redis>=5.0.1",
+    "starlette>=0.37",
+    "websockets>=13",
+]
+
+setup(
+    name="daphne",
+    version=VERSION,
+    description="HTTP/1.1, HTTP/2 and WebSocket server for ASGI applications and channel layers",
+    long_description=(HERE / "README.rst").read_text("utf-8"),
+    long_description_content_type="text/x-rst",
+    license="BSD-3-Clause",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=find_packages(include=["daphne", "daphne.*"]) + ["twisted.plugins"],
+    package_data={"daphne": ["py.typed"], "daphne.demo": ["static/*"]},
+    zip_safe=False,
+    install_requires=[
+        "twisted[tls,http2]>=24.3",
+        "autobahn>=23.6.2",
+        "pyopenssl>=24.0",
+        "service_identity>=23.1",
+        "h2>=4.1",
+        "asgiref>=3.7",
+        "httptools>=0.6.1",
+        "msgpack>=1.0.5",
+        "uvloop>=0.19; sys_platform != 'win32' and implementation_name == 'cpython'",
+    ],
+    extras_require={
+        "redis": ["redis[hiredis]>=5.0.1"],
+        "tests": TESTS,
+        "benchmarks": ["psutil>=5.9"],
+    },
+    entry_points={
+        "console_scripts": [
+            "daphne = daphne.cli:CommandLineInterface.entrypoint",
+            "daphne-worker = daphne.worker.cli:entrypoint",
+        ]
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Web Environment",
+        "Framework :: Django",
+        "Framework :: Twisted",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP :: HTTP Servers",
+    ],
+)

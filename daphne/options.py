@@ -1,11 +1,11 @@
-"""What an option is: its kind of value, its bounds, its spellings, its help; and how any value is read into it.
+"""What an option is: its kind of value, its bounds, its spellings, its help.
 
 Called by `daphne.settings`, which lists the options, and by whoever generates something from that list
-(`daphne.cli`: flags; the documentation's test: tables). Calls nothing of daphne.
+(`daphne.cli`: the flags; a test: the README's tables). Calls nothing of daphne.
 
-A *kind* reads a value, which is text from a command line or an environment variable or an object from Python or a
-configuration file, and either gives the value in its proper type or raises ValueError. Its `allowed` ends the sentence
-"it takes ...", and is all that an error message and a help text need to know about it.
+A *kind* reads a value, which is text from a command line or an environment variable, or an object from Python
+or a configuration file. It gives the value in its proper type or raises ValueError. Its `allowed` ends the
+sentence "it takes ...", and is all that error messages need to know about it.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class Words:
 
 @dataclasses.dataclass(frozen=True)
 class Subprotocols(Words):
-    """Names of WebSocket subprotocols (RFC 6455 section 4.1: tokens); as text separated by blanks or commas."""
+    """Names of WebSocket subprotocols (RFC 6455 section 4.1: tokens), in text with blanks or commas."""
 
     allowed: str = "names of subprotocols, separated by blanks or commas"
 
@@ -213,7 +213,7 @@ class Subprotocols(Words):
 
 @dataclasses.dataclass(frozen=True)
 class Peers(Words):
-    """Addresses, networks, `unix` and `*`; as text separated by commas; `none` stands alone and means nobody."""
+    """Addresses, networks, `unix` and `*`; text has commas between them; `none` alone means nobody."""
 
     allowed: str = "addresses, networks, 'unix' or '*', separated by commas; or 'none'"
 

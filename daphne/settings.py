@@ -2,12 +2,13 @@
 
 Called by everything that needs a setting; calls `daphne.options` for the kinds of values.
 
-From the metadata of these fields come the flags of the command line, the environment variables (`DAPHNE_` and the flag
-in capitals), the keys of a configuration file and of Django's settings, and the check of the README's table. Sizes are
-bytes and times are seconds. Nothing else in the project has a default for any of these.
+From the metadata of these fields come the flags of the command line, the environment variables (`DAPHNE_` and
+the flag in capitals), the keys of a configuration file and of Django's settings, and the check of the
+README's tables. Sizes are bytes and times are seconds. Nothing else in the project has a default for any of
+these.
 
-`settings_from` makes the settings from what was written anywhere; `environment_values` picks what is ours from the
-environment.
+`settings_from` makes the settings from what was written anywhere; `environment_values` picks what is ours
+from the environment.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ TOP = 2**31 - 1
 def _option(
     default: Any, kind: Kind, group: str, flags: str, text: str, *, repeatable: bool = False, off: Any = None
 ) -> Any:
-    """One field; `flags` are its spellings, separated by blanks; one without any is for Python and files only."""
+    """One field. `flags` are its spellings; a field without any is for Python and files only."""
     off = False if isinstance(kind, Switch) else off
     option = Option(kind, group, tuple(flags.split()), text, repeatable, default is None, off)
     return dataclasses.field(default=default, metadata={"option": option})
@@ -255,9 +256,10 @@ ENVIRONMENT = "environment"
 def settings_from(*sources: tuple[str, Mapping[str, Any]]) -> Settings:
     """Make the settings from what was written in `sources`, of which later ones win.
 
-    A source is its name and a mapping. The name stands in messages: `COMMAND_LINE`, `ENVIRONMENT`, or that of a file.
-    A key is a field's name or its flag, with hyphens or underscores; a value is text or an object of the proper type.
-    Raises InvalidSettings with every unknown key and every value that is not allowed, in all sources.
+    A source is its name, which stands in messages, and a mapping. The name is `COMMAND_LINE`, `ENVIRONMENT`
+    or that of a file. A key is a field's name or its flag, with hyphens or underscores; a value is text or
+    an object of the proper type. Raises InvalidSettings with every unknown key and every wrong value of all
+    sources.
     """
     chosen: dict[str, Any] = {}
     problems: list[str] = []
@@ -276,14 +278,17 @@ def settings_from(*sources: tuple[str, Mapping[str, Any]]) -> Settings:
 
 
 def environment_values(environ: Mapping[str, str]) -> dict[str, str]:
-    """Pick the variables that stand for a flag: `DAPHNE_` and the flag in capitals; an empty one counts as not set."""
+    """Pick the variables that stand for a flag: `DAPHNE_` and the flag in capitals.
+
+    An empty one counts as not set, but where empty text is a value of its own (DAPHNE_SERVER_NAME). One that
+    Kubernetes wrote (DAPHNE_PORT=tcp://10.0.0.1:80, for a service that is called daphne) is passed over.
+    """
     values = {}
     for flag, name in _FLAGS.items():
-        text = environ.get("DAPHNE_" + _key(flag).upper(), "")
-        # Kubernetes writes DAPHNE_PORT=tcp://10.0.0.1:80 for a service that is called daphne.
-        if (text or OPTIONS[name].off == "") and not re.match("(tcp|udp|sctp)://", text):
-            if "DAPHNE_" + _key(flag).upper() in environ:
-                values[_key(flag)] = text
+        text = environ.get("DAPHNE_" + _key(flag).upper())
+        if text is None or (text == "" and OPTIONS[name].off != "") or re.match("(tcp|udp|sctp)://", text):
+            continue
+        values[_key(flag)] = text
     return values
 
 

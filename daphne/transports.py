@@ -1,0 +1,331 @@
+"""Twisted's transport interface over a transport of the asyncio (or uvloop) loop.
+
+Made by `daphne.ports` for each accepted connection; calls the Twisted protocol that the port's factory builds.
+
+A `LoopTransport` is two things at once: the protocol that the loop's transport calls, and the transport that the Twisted
+protocol calls. On the way of the data it adds nothing: its `data_received` *is* the Twisted protocol's bound
+`dataReceived`, and its `write` *is* the loop transport's bound `write`. Both are attributes of the instance, replaced
+where Twisted and asyncio differ (asyncio raises on a write after the end, Twisted ignores it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet import error, interfaces
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from daphne.ports import LoopPort
+
+log = logging.getLogger(__name__)
+
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+"""SO_LINGER on with no time: `close` sends RST, so that nobody takes a cut answer for a whole one."""
+
+_AF_UNIX = getattr(socket, "AF_UNIX", None)
+
+WRITE_BUFFER_SIZE = 65536
+"""Unsent bytes above which writing counts as paused, unless `setWriteBufferSize` says otherwise."""
+
+
+def twisted_address(sockaddr: Any) -> IPv4Address | IPv6Address | UNIXAddress:
+    """The Twisted address for what `getpeername` or `getsockname` give: a tuple, or the path of a unix socket."""
+    if not isinstance(sockaddr, tuple):
+        return UNIXAddress(sockaddr or None)
+    if len(sockaddr) == 2:
+        return IPv4Address("TCP", *sockaddr)
+    if sockaddr[3]:
+        # A link-local address means nothing without its interface: fe80::1%eth0.
+        host = socket.getnameinfo(sockaddr, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
+        return IPv6Address("TCP", host, *sockaddr[1:])
+    return IPv6Address("TCP", *sockaddr)
+
+
+def _discard(data: bytes) -> None:
+    """Stand in for `write` once nothing can be written any more."""
+
+
+@implementer(
+    interfaces.ITCPTransport, interfaces.IConsumer, interfaces.IPushProducer, interfaces.ISystemHandle
+)
+class LoopTransport:
+    """One accepted connection. See twisted.internet.interfaces for the methods without a docstring.
+
+    Attributes for protocols that know the loop: `loop_transport` (the asyncio transport; leave its `write` alone after
+    `connectionLost`), `write`, `port`, and `disconnecting` (True from `loseConnection` on). Assigning `protocol` hands the
+    connection to another protocol, whose `makeConnection` the caller calls.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_aborted",
+        "_end_of_input",
+        "_peer",
+        "_producer",
+        "_protocol",
+        "_write_buffer_size",
+        "_writing_paused",
+        "connected",
+        "data_received",
+        "disconnecting",
+        "loop_transport",
+        "port",
+        "write",
+    )
+
+    negotiatedProtocol: bytes | None = None
+    """What ALPN agreed on (RFC 7301); only TLS has it."""
+
+    loop_transport: Any
+    write: Any
+    data_received: Any
+    _peer: Any
+    _protocol: Any
+
+    def __init__(self, port: LoopPort) -> None:
+        self.port = port
+        self._protocol = None
+        self._producer: Any = None
+        self._write_buffer_size = WRITE_BUFFER_SIZE
+        self._writing_paused = False
+        self._end_of_input = False
+        self._aborted = False
+        self.connected = False
+        self.disconnecting = False
+
+    # What the loop calls
+
+    def connection_made(self, loop_transport: Any) -> None:
+        """Build the Twisted protocol and give it this transport; nothing is read before this returns."""
+        self.loop_transport = loop_transport
+        self.write = loop_transport.write
+        self.connected = True
+        self._peer = loop_transport.get_extra_info("peername")
+        if self._peer is None:
+            # Reset before it was accepted. It must not pass for a unix socket, whose peer has no address either.
+            loop_transport.abort()
+            return
+        try:
+            protocol = self.port.factory.buildProtocol(twisted_address(self._peer))
+            if protocol is None:
+                loop_transport.close()
+                return
+            self.protocol = protocol
+            protocol.makeConnection(self)
+        except Exception:
+            # Whatever a factory raises must not keep the connection open with nobody to read it.
+            log.exception("A new connection from %s could not be served", self._peer)
+            loop_transport.abort()
+
+    def eof_received(self) -> bool:
+        """End of input: a protocol that knows half-closed connections keeps its way out, others are closed."""
+        self._end_of_input = True
+        half_closeable = interfaces.IHalfCloseableProtocol(self._protocol, None)
+        if half_closeable is None:
+            return False
+        half_closeable.readConnectionLost()
+        return True
+
+    def pause_writing(self) -> None:
+        self._writing_paused = True
+        if self._producer is not None:
+            self._producer.pauseProducing()
+
+    def resume_writing(self) -> None:
+        self._writing_paused = False
+        if self._producer is not None:
+            self._producer.resumeProducing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the producer and the protocol, in Twisted's words, that all is over."""
+        if not self.connected:
+            return
+        self.connected = False
+        self.write = _discard
+        protocol, self._protocol = self._protocol, None
+        producer, self._producer = self._producer, None
+        self.data_received = None
+        try:
+            if producer is not None:
+                producer.stopProducing()
+        finally:
+            if protocol is not None:
+                protocol.connectionLost(self._reason(exc))
+
+    def _reason(self, exc: Exception | None) -> Failure:
+        if self._aborted:
+            return Failure(error.ConnectionAborted())
+        if exc is None:
+            return Failure(error.ConnectionDone())
+        if not isinstance(exc, OSError):
+            return Failure(exc)  # raised by the protocol; the loop has logged it
+        if not isinstance(exc, ConnectionError | TimeoutError):
+            # The loop takes every OSError for the socket's and is silent; this may be the protocol's own.
+            log.warning("The connection from %s was lost: %s", self._peer, exc, exc_info=exc)
+        return Failure(error.ConnectionLost(str(exc)))
+
+    # What the Twisted protocol calls
+
+    @property
+    def protocol(self) -> Any:
+        """The Twisted protocol that receives the data."""
+        return self._protocol
+
+    @protocol.setter
+    def protocol(self, protocol: Any) -> None:
+        self._protocol = protocol
+        self.data_received = protocol.dataReceived
+        # uvloop looks `data_received` up only when it is given its protocol.
+        self.loop_transport.set_protocol(self)
+
+    @property
+    def disconnected(self) -> bool:
+        return not self.connected
+
+    def writeSequence(self, data: Any) -> None:
+        # Not `writelines`: asyncio's does not pause the writer in 3.12.0 to 3.12.8 and 3.13.0 to 3.13.1 (CVE-2024-12254).
+        self.write(b"".join(data))
+
+    def setWriteBufferSize(self, size: int) -> None:
+        """Call writing paused when more than `size` bytes (one or more) are unsent, until a quarter of it is left."""
+        self._write_buffer_size = size
+        if self.connected:
+            self.loop_transport.set_write_buffer_limits(size)
+
+    def loseConnection(self) -> None:
+        """Close when all is sent, and not before the producer, if there is one, has been unregistered."""
+        if not self.disconnecting:
+            self.disconnecting = True
+            self.pauseProducing()
+            if self._producer is None:
+                self._close_when_sent()
+
+    def _close_when_sent(self) -> None:
+        self.loop_transport.close()
+
+    def abortConnection(self) -> None:
+        """Close at once with a reset, dropping what is unsent."""
+        if self.connected and not self._aborted:
+            self._aborted = True
+            self.disconnecting = True
+            self._set_socket_option(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            self.loop_transport.abort()
+
+    def loseWriteConnection(self) -> None:
+        """Send end of file when all is sent. An IHalfCloseableProtocol hears `writeConnectionLost` soon after."""
+        if not self.connected or self.disconnecting or self.write is _discard:
+            return
+        self.write = _discard
+        self._end_output()
+        half_closeable = interfaces.IHalfCloseableProtocol(self._protocol, None)
+        if half_closeable is not None:
+            self.port.loop.call_soon(half_closeable.writeConnectionLost)
+
+    def _end_output(self) -> None:
+        try:
+            self.loop_transport.write_eof()
+        except OSError as problem:
+            log.debug("%s had gone before its end of file: %s", self._peer, problem)
+
+    def getPeer(self) -> IPv4Address | IPv6Address | UNIXAddress:
+        return twisted_address(self._peer)
+
+    def getHost(self) -> IPv4Address | IPv6Address | UNIXAddress:
+        sockname = self.loop_transport.get_extra_info("sockname")
+        return self.port.getHost() if sockname is None else twisted_address(sockname)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        if self._producer is not None:
+            raise RuntimeError(f"{self._producer!r} is registered; {producer!r} cannot be registered as well")
+        if not self.connected:
+            producer.stopProducing()
+            return
+        if not streaming:
+            # A pull producer is asked for more whenever all is sent (1: paused by more than one unsent byte).
+            self.loop_transport.set_write_buffer_limits(high=1, low=0)
+            producer = _PulledProducer(producer, self)
+        self._producer = producer
+        if self._writing_paused:
+            producer.pauseProducing()
+        elif not streaming:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        producer, self._producer = self._producer, None
+        if isinstance(producer, _PulledProducer):
+            producer.pauseProducing()
+            self.setWriteBufferSize(self._write_buffer_size)
+        if self.connected and self.disconnecting:
+            self._close_when_sent()
+
+    def pauseProducing(self) -> None:
+        """Stop reading; the peer's kernel will stop the peer."""
+        if self.connected:
+            self.loop_transport.pause_reading()
+
+    def resumeProducing(self) -> None:
+        if self.connected and not self.disconnecting and not self._end_of_input:
+            self.loop_transport.resume_reading()
+
+    def stopProducing(self) -> None:
+        self.loseConnection()
+
+    def getHandle(self) -> Any:
+        """The socket, while the connection lasts."""
+        return self.loop_transport.get_extra_info("socket")
+
+    def _set_socket_option(self, level: int, option: int, value: int | bytes) -> None:
+        """Set it if the socket still knows it: the peer may be gone already, which is no reason to raise."""
+        try:
+            self.getHandle().setsockopt(level, option, value)
+        except OSError as problem:
+            log.debug("Socket option %s was not set: %s", option, problem)
+
+    def getTcpNoDelay(self) -> bool:
+        handle = self.getHandle()
+        return bool(handle.family != _AF_UNIX and handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        if self.getHandle().family != _AF_UNIX:
+            self._set_socket_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+
+    def getTcpKeepAlive(self) -> bool:
+        return bool(self.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self._set_socket_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
+
+
+class _PulledProducer:
+    """Makes a push producer of a pull producer: asks it for more in every turn of the loop in which all is sent."""
+
+    __slots__ = ("_next", "_producer", "_transport")
+
+    def __init__(self, producer: Any, transport: LoopTransport) -> None:
+        self._producer = producer
+        self._transport = transport
+        self._next: asyncio.Handle | None = None
+
+    def resumeProducing(self) -> None:
+        self._next = self._transport.port.loop.call_soon(self.resumeProducing)
+        try:
+            self._producer.resumeProducing()
+        except Exception:
+            # This runs from the loop: without an end here the peer would wait for ever.
+            log.exception("%r raised in resumeProducing", self._producer)
+            self._transport.abortConnection()
+
+    def pauseProducing(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+
+    def stopProducing(self) -> None:
+        self.pauseProducing()
+        self._producer.stopProducing()

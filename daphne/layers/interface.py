@@ -36,23 +36,35 @@ _GROUP = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 class AsyncLayer(Protocol):
     """The one interface through which daphne talks to a layer. `adapters.adapt` gives it to any layer."""
 
-    extensions: Collection[str]
-    """Names such as `groups`, `flush`, `statistics`."""
-    expiry: float
-    """Seconds after which a message that nobody took is gone."""
-    group_expiry: float
-    """Seconds after which a channel leaves a group that it was not added to again."""
-    client_prefix: str
-    """Random name of this process on this layer. Its process-local channels are called
-    `<kind>.<client_prefix>!<id>`, for instance `http.response.<client_prefix>!<id>`: some foreign layers
-    receive on no other names."""
-    ChannelFull: type[Exception]
-    MessageTooLarge: type[Exception]
+    @property
+    def extensions(self) -> Collection[str]:
+        """Names such as `groups`, `flush`, `statistics`."""
+
+    @property
+    def expiry(self) -> float:
+        """Seconds after which a message that nobody took is gone."""
+
+    @property
+    def group_expiry(self) -> float:
+        """Seconds after which a channel leaves a group that it was not added to again."""
+
+    @property
+    def client_prefix(self) -> str:
+        """The random name of this process on this layer, for its process-local channels: they are called
+        `<kind>.<client_prefix>!<id>`, for instance `http.response.<client_prefix>!<id>`."""
+
+    @property
+    def ChannelFull(self) -> type[Exception]:
+        """`errors.ChannelFull`, where classic callers look for it."""
+
+    @property
+    def MessageTooLarge(self) -> type[Exception]:
+        """`errors.MessageTooLarge`, where classic callers look for it."""
 
     async def send_async(self, channel: str, message: Message) -> None:
-        """Put `message` (which the caller may change afterwards) at the end of `channel`, waiting for no room.
+        """Put `message`, which the caller may change afterwards, at the end of `channel`, or raise at once.
 
-        Raises this layer's ChannelFull or MessageTooLarge, `errors.LayerUnavailable`, or TypeError for a
+        Raises `errors.ChannelFull`, `errors.MessageTooLarge`, `errors.LayerUnavailable`, or TypeError for a
         name or a message that is against the rules.
         """
 

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from re import Pattern
 
 from daphne import errors
@@ -152,10 +153,8 @@ class ChannelLayer:
     def send_group(self, group: str, message: Message) -> None:
         """Send to every member that is not full. Raises MessageTooLarge."""
         for channel in self.group_channels(group):
-            try:
+            with suppress(errors.ChannelFull):  # the classic specification: group sends drop in silence
                 self.send(channel, message)
-            except errors.ChannelFull:
-                pass  # the classic specification: group sends drop in silence
 
     async def group_add_async(self, group: str, channel: str) -> None:
         """As `group_add`."""

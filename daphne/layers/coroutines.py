@@ -1,0 +1,71 @@
+"""The adapter for layers of Channels 2 to 4: coroutine functions, one channel for each `receive`.
+
+Called by `adapters.adapt`; calls the foreign layer (`channels.layers.InMemoryChannelLayer`,
+`channels_redis.core.RedisChannelLayer`). A receive per channel is under way from the first call on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from daphne.layers.arrivals import Batch, Fetch, Names, TaskFetch
+from daphne.layers.foreign import ForeignLayer
+from daphne.layers.interface import Message, checked_group, checked_message, sending_queue
+
+_FULL_NAME = "__daphne_channel__"
+"""The message key under which a full process-local name travels through a layer that keeps a queue for each
+full name and so cannot receive by prefix."""
+
+
+class CoroutineLayer(ForeignLayer):
+    """A layer in the style of Channels 2 to 4."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__(layer)
+        self._receives_prefixes = hasattr(layer, "receive_single")
+
+    async def send_async(self, channel: str, message: Message) -> None:
+        """See `interface.AsyncLayer`."""
+        checked_message(message)
+        queue = sending_queue(channel)
+        if queue != channel and not self._receives_prefixes:
+            channel, message = queue, {**message, _FULL_NAME: channel}
+        with self._translated_errors():
+            await self.layer.send(channel, message)
+
+    async def group_add_async(self, group: str, channel: str) -> None:
+        """See `interface.AsyncLayer`."""
+        checked_group(group)
+        sending_queue(channel)
+        with self._translated_errors():
+            await self.layer.group_add(group, channel)
+
+    async def group_discard_async(self, group: str, channel: str) -> None:
+        """See `interface.AsyncLayer`."""
+        with self._translated_errors():
+            await self.layer.group_discard(group, channel)
+
+    async def send_group_async(self, group: str, message: Message) -> None:
+        """See `interface.AsyncLayer`."""
+        checked_message(message)
+        with self._translated_errors():
+            await self.layer.group_send(group, message)
+
+    async def flush_async(self) -> None:
+        """See `interface.AsyncLayer`."""
+        with self._translated_errors():
+            await self.layer.flush()
+
+    def _split(self, names: Names) -> list[Names]:
+        return [(name,) for name in names]
+
+    def _begin(self, names: Names, limit: int) -> Fetch:
+        return TaskFetch(self._receive(names[0]))
+
+    async def _receive(self, name: str) -> Batch:
+        with self._translated_errors():
+            if self._receives_prefixes:
+                channel, message = await self.layer.receive_single(name)
+                return [(channel, message)]
+            message = await self.layer.receive(name)
+            return [(message.pop(_FULL_NAME, name), message)]

@@ -30,6 +30,10 @@ class Kind(Protocol):
     """Reads one value."""
 
     @property
+    def metavar(self) -> str:
+        """What stands for a value in a help text."""
+
+    @property
     def allowed(self) -> str:
         """What the option takes, as the end of a sentence."""
 
@@ -43,6 +47,7 @@ class Whole:
 
     low: int | None = None
     high: int | None = None
+    metavar: str = "N"
 
     @property
     def allowed(self) -> str:
@@ -63,6 +68,7 @@ class Seconds:
     """A number of seconds, fractions allowed."""
 
     low: float | None = 0
+    metavar: str = "SECONDS"
 
     @property
     def allowed(self) -> str:
@@ -82,6 +88,7 @@ class Seconds:
 class Octal:
     """The permission bits of a file: octal digits as text, or the number itself."""
 
+    metavar: str = "MODE"
     allowed: str = "a file mode in octal, 0 to 777"
 
     def read(self, value: object) -> int:
@@ -97,6 +104,7 @@ class Octal:
 class Switch:
     """On or off."""
 
+    metavar: str = "SWITCH"
     allowed: str = "1, true, yes or on; or 0, false, no or off"
 
     def read(self, value: object) -> bool:
@@ -115,6 +123,10 @@ class Choice:
     words: tuple[str, ...]
 
     @property
+    def metavar(self) -> str:
+        return "|".join(self.words)
+
+    @property
     def allowed(self) -> str:
         return ", ".join(self.words[:-1]) + " or " + self.words[-1]
 
@@ -128,6 +140,7 @@ class Choice:
 class Text:
     """Any text without control characters."""
 
+    metavar: str = "TEXT"
     allowed: str = "text without control characters"
 
     def read(self, value: object) -> str:
@@ -142,6 +155,7 @@ class Text:
 class FieldName:
     """The name of a header field (RFC 9110 section 5.1)."""
 
+    metavar: str = "NAME"
     allowed: str = "the name of a header field"
 
     def read(self, value: object) -> str:
@@ -154,6 +168,7 @@ class FieldName:
 class FieldText:
     """The value of a header field, ASCII (RFC 9110 section 5.5)."""
 
+    metavar: str = "TEXT"
     allowed: str = "printable ASCII text"
 
     def read(self, value: object) -> str:
@@ -166,6 +181,7 @@ class FieldText:
 class LogFormat:
     """A format of Python's logging in its `%(name)s` style."""
 
+    metavar: str = "FORMAT"
     allowed: str = "a format of Python's logging, such as '%(levelname)s %(message)s'"
 
     def read(self, value: object) -> str:
@@ -179,6 +195,7 @@ class LogFormat:
 class Words:
     """Several words; as text they are separated by blanks."""
 
+    metavar: str = "TEXT"
     allowed: str = "one or more words separated by blanks"
 
     def read(self, value: object) -> tuple[str, ...]:
@@ -200,6 +217,7 @@ class Words:
 class Subprotocols(Words):
     """Names of WebSocket subprotocols (RFC 6455 section 4.1: tokens), in text with blanks or commas."""
 
+    metavar: str = "NAME"
     allowed: str = "names of subprotocols, separated by blanks or commas"
 
     def read(self, value: object) -> tuple[str, ...]:
@@ -215,6 +233,7 @@ class Subprotocols(Words):
 class Peers(Words):
     """Addresses, networks, `unix` and `*`; text has commas between them; `none` alone means nobody."""
 
+    metavar: str = "PEERS"
     allowed: str = "addresses, networks, 'unix' or '*', separated by commas; or 'none'"
 
     def read(self, value: object) -> tuple[str, ...]:

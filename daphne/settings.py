@@ -70,36 +70,36 @@ class Settings:
     """The settings of one server. Wrong values raise InvalidSettings, which names all of them."""
 
     # What runs
-    worker: str | None = _option(None, Text(), TARGET, "--worker",
+    worker: str | None = _option(None, Text("TARGET"), TARGET, "--worker",
         "run workers for this ASGI application in the server's own process (channel layers only)")
     lifespan: str = _option("auto", Choice(("auto", "on", "off")), TARGET, "--lifespan",
         "the application's lifespan; with on, it must support it")
     uvloop: str = _option("auto", Choice(("auto", "on", "off")), TARGET, "--uvloop",
         "run on uvloop; auto: where it is installed")
-    root_path: str = _option("", Text(), TARGET, "--root-path",
+    root_path: str = _option("", Text("PATH"), TARGET, "--root-path",
         "the root_path given to the application")
     verbosity: int = _option(1, Whole(0, 3), LOGGING, "-v --verbosity",
         "0 warnings, 1 information, 2 debug, 3 also asyncio's own debug mode")
     log_fmt: str = _option(SERVER_LOG_FORMAT, LogFormat(), LOGGING, "--log-fmt",
         "format of the server's log lines")
-    access_log: str | None = _option(None, Text(), LOGGING, "--access-log",
+    access_log: str | None = _option(None, Text("PATH"), LOGGING, "--access-log",
         "file for the access log, - for standard output (default: standard output when verbosity is 1 "
         "or more)")
-    access_log_format: str | None = _option(None, Text(), LOGGING, "--access-log-format",
+    access_log_format: str | None = _option(None, Text("FORMAT"), LOGGING, "--access-log-format",
         "format of the access log in gunicorn's letters, such as '%(h)s %(r)s %(s)s', or json")
 
     # Where it listens
-    host: str | None = _option(None, Text(), LISTENERS, "-b --bind",
+    host: str | None = _option(None, Text("ADDRESS"), LISTENERS, "-b --bind",
         "address to listen on")
     port: int | None = _option(None, Whole(0, 65535), LISTENERS, "-p --port",
         "port to listen on; 0 lets the system choose one")
-    unix_socket: str | None = _option(None, Text(), LISTENERS, "-u --unix-socket",
+    unix_socket: str | None = _option(None, Text("PATH"), LISTENERS, "-u --unix-socket",
         "path of a unix socket to listen on")
     unix_socket_mode: int = _option(0o666, Octal(), LISTENERS, "--unix-socket-mode",
         "permissions of the unix socket, in octal")
     file_descriptor: int | None = _option(None, Whole(0, TOP), LISTENERS, "--fd",
         "inherited listening socket")
-    endpoints: tuple[str, ...] = _option((), Words(), LISTENERS, "-e --endpoint",
+    endpoints: tuple[str, ...] = _option((), Words("STRING"), LISTENERS, "-e --endpoint",
         "Twisted endpoint string to listen on", repeatable=True)
 
     # HTTP
@@ -227,7 +227,7 @@ class Settings:
         "time for a full channel to have room again before 503 or close 1013")
     body_chunk_size: int = _option(262144, Whole(1, TOP), LAYER, "--body-chunk-size",
         "bytes of a request body in one message; longer ones go over a channel of their own")
-    channel_layer_socket: str | None = _option(None, Text(), LAYER, "--channel-layer-socket",
+    channel_layer_socket: str | None = _option(None, Text("PATH"), LAYER, "--channel-layer-socket",
         "path of the local channel layer's socket")
     worker_timeout: float = _option(5, Seconds(), LAYER, "--worker-timeout",
         "silence after which a worker counts as dead")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from daphne.layers.interface import Message, local_prefix
@@ -18,6 +18,8 @@ Names = tuple[str, ...]
 
 PATIENCE = 0.25
 """Seconds that a message from a shared channel is kept for a next receive here before others may have it."""
+LAST_WAIT = 5.5
+"""Seconds that closing waits for receives on shared channels: those of asgi_redis return after 5."""
 
 log = logging.getLogger("daphne.layers")
 
@@ -27,17 +29,17 @@ class Fetch(Protocol):
 
     @property
     def future(self) -> asyncio.Future[Batch]:
-        """What it brings."""
+        """What it brings; nothing, if it gave up."""
 
     def stop(self) -> None:
-        """Its caller has gone: end early if that can be done without losing a message."""
+        """Nobody wants it just now: end early if that can be done without losing a message."""
 
     def end(self) -> None:
-        """The layer is being closed: let the future become done soon."""
+        """The layer is being closed: end soon if that can be done without losing a message."""
 
 
 class TaskFetch:
-    """A receive in a task, which is not cancelled before the layer is closed: most foreign layers lose the
+    """A receive in a task. It is not cancelled while the layer is open, because most foreign layers lose the
     message that arrives at that moment."""
 
     def __init__(self, receive: Coroutine[Any, Any, Batch]) -> None:
@@ -52,7 +54,7 @@ class TaskFetch:
 
 
 class Arrivals:
-    """The receives under way, and the messages that came to ones whose caller had gone.
+    """The receives under way, and the messages that they brought and nobody took yet.
 
     `begin(names, limit)` starts a receive. `split(names)` says which receives serve one call: one on all
     names, or one for each name. `give_back(channel, message)` sends a message that was taken in vain.
@@ -67,105 +69,97 @@ class Arrivals:
         self._begin = begin
         self._split = split
         self._give_back = give_back
-        self._idle: dict[Names, list[Fetch]] = {}
+        self._under_way: dict[Names, Fetch] = {}
+        self._waiting: dict[asyncio.Future[None], list[Names]] = {}
         self._kept: Batch = []
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._returns: set[asyncio.Task[None]] = set()
 
     async def receive(self, names: Names, limit: int) -> Batch:
         """Wait for at least one message. Raises what the foreign receive raised."""
-        while True:
-            if batch := self._take_kept(names, limit):
-                return batch
-            fetches = [(part, self._adopt(part) or self._begin(part, limit)) for part in self._split(names)]
-            kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.add(kept)
-            futures: list[asyncio.Future[Any]] = [kept, *(fetch.future for _, fetch in fetches)]
+        parts = self._split(names)
+        while not (batch := self._take(names, limit)):
+            for part in parts:
+                if part not in self._under_way:
+                    self._start(part, limit)
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting[waiter] = parts
             try:
-                await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+                await waiter
             except BaseException:
-                for part, fetch in fetches:
-                    fetch.stop()
-                    self._let_idle(part, fetch)
+                self._return_soon()
                 raise
             finally:
-                self._waiting.discard(kept)
-            done = [fetch for _, fetch in fetches if fetch.future.done()]
-            for part, fetch in fetches:
-                if fetch not in done:
-                    self._let_idle(part, fetch)
-            for fetch in done:
-                self._keep(fetch)
-            for fetch in done:
-                if not fetch.future.cancelled():
-                    fetch.future.result()  # raises what it failed with
-
-    async def close(self) -> None:
-        """End the receives, and give back what they and earlier ones brought."""
-        idle = [fetch for fetches in self._idle.values() for fetch in fetches]
-        self._idle.clear()
-        for fetch in idle:
-            fetch.end()
-        if idle:
-            await asyncio.wait([fetch.future for fetch in idle])
-        for fetch in idle:
-            self._keep(fetch)
-        await self._give_back_all(self._kept)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-
-    def _take_kept(self, names: Names, limit: int) -> Batch:
-        batch = [kept for kept in self._kept if local_prefix(kept[0]) in names][:limit]
-        for kept in batch:
-            self._kept.remove(kept)
+                del self._waiting[waiter]
+                self._stop_unwanted(parts)
         return batch
 
-    def _adopt(self, part: Names) -> Fetch | None:
-        fetches = self._idle.get(part, [])
-        fetch = fetches.pop() if fetches else None
-        if not fetches:
-            self._idle.pop(part, None)
-        return fetch
-
-    def _let_idle(self, part: Names, fetch: Fetch) -> None:
-        self._idle.setdefault(part, []).append(fetch)
-        fetch.future.add_done_callback(lambda _: self._arrived_in_vain(part, fetch))
-
-    def _arrived_in_vain(self, part: Names, fetch: Fetch) -> None:
-        if fetch not in self._idle.get(part, []):
-            return  # somebody adopted it, and is about to take the result
-        self._idle[part].remove(fetch)
-        if fetch.future.cancelled():
-            return
-        if error := fetch.future.exception():
-            log.warning("A receive on %s failed while nobody waited for it: %s", ", ".join(part), error)
-            return
-        batch = fetch.future.result()
-        self._keep(fetch)
-        shared = [kept for kept in batch if "!" not in kept[0]]
+    async def close(self) -> None:
+        """End the receives, and give back what they and earlier ones brought from shared channels."""
+        for fetch in self._under_way.values():
+            fetch.end()
+        shared = [fetch.future for part, fetch in self._under_way.items() if not _is_local(part)]
         if shared:
-            loop = asyncio.get_running_loop()
-            loop.call_later(PATIENCE, self._spawn, shared)
+            _, late = await asyncio.wait(shared, timeout=LAST_WAIT)
+            for future in late:
+                future.cancel()
+            await asyncio.sleep(0)  # for `_arrived`
+        await self._return_kept()
+        if self._returns:
+            await asyncio.wait(self._returns)
 
-    def _keep(self, fetch: Fetch) -> None:
-        if fetch.future.cancelled() or fetch.future.exception():
+    def _take(self, names: Names, limit: int) -> Batch:
+        batch = [kept for kept in self._kept if local_prefix(kept[0]) in names][:limit]
+        if batch:
+            taken = {id(kept) for kept in batch}
+            self._kept = [kept for kept in self._kept if id(kept) not in taken]
+        return batch
+
+    def _start(self, part: Names, limit: int) -> None:
+        fetch = self._under_way[part] = self._begin(part, limit)
+        fetch.future.add_done_callback(lambda future: self._arrived(part, future))
+
+    def _stop_unwanted(self, parts: list[Names]) -> None:
+        for part in parts:
+            if part in self._under_way and not any(part in wanted for wanted in self._waiting.values()):
+                self._under_way[part].stop()
+
+    def _arrived(self, part: Names, future: asyncio.Future[Batch]) -> None:
+        del self._under_way[part]
+        if future.cancelled():
             return
-        self._kept.extend(fetch.future.result())
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
+        waiters = [waiter for waiter, wanted in self._waiting.items() if part in wanted and not waiter.done()]
+        error = future.exception()
+        if error is None:
+            self._kept += future.result()
+        elif not waiters:
+            log.warning("A receive on %s failed while nobody waited for it: %s", ", ".join(part), error)
+        for waiter in waiters:
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+        if not waiters:
+            self._return_soon()
 
-    def _spawn(self, batch: Batch) -> None:
-        task = asyncio.get_running_loop().create_task(self._give_back_all(batch))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _return_soon(self) -> None:
+        if any("!" not in channel for channel, _ in self._kept):
+            asyncio.get_running_loop().call_later(PATIENCE, self._begin_return)
 
-    async def _give_back_all(self, batch: Sequence[tuple[str, Message]]) -> None:
-        for kept in list(batch):
-            if not any(kept is still for still in self._kept) or "!" in kept[0]:
-                continue
-            self._kept = [still for still in self._kept if still is not kept]
+    def _begin_return(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._return_kept())
+        self._returns.add(task)
+        task.add_done_callback(self._returns.discard)
+
+    async def _return_kept(self) -> None:
+        """Send kept messages of shared channels again, for others to receive."""
+        returning = [kept for kept in self._kept if "!" not in kept[0]]
+        self._kept = [kept for kept in self._kept if "!" in kept[0]]
+        for channel, message in returning:
             try:
-                await self._give_back(*kept)
+                await self._give_back(channel, message)
             except Exception:  # whatever a foreign layer raises; the others must still be given back
-                log.exception("A message for %s could not be given back and is lost", kept[0])
+                log.exception("A message for %s could not be given back and is lost", channel)
+
+
+def _is_local(part: Names) -> bool:
+    return all("!" in name for name in part)

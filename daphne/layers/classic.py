@@ -95,14 +95,18 @@ class TwistedLayer(BlockingLayer):
     """A classic layer that receives by Deferred; the loop is the one under the Twisted reactor."""
 
     def _begin(self, names: Names, limit: int) -> Fetch:
-        return TaskFetch(self._receive_deferred(names))
+        return _DeferredFetch(self._receive_deferred(names))
 
     async def _receive_deferred(self, names: Names) -> Batch:
+        loop = asyncio.get_running_loop()
         with self._translated_errors():
-            channel, message = await self.layer.receive_twisted(list(names)).asFuture(
-                asyncio.get_running_loop()
-            )
+            channel, message = await self.layer.receive_twisted(list(names)).asFuture(loop)
         return [] if channel is None else [(channel, message)]
+
+
+class _DeferredFetch(TaskFetch):
+    def end(self) -> None:
+        """It ends by itself in a moment, empty-handed; cancelling could lose a message."""
 
 
 class _ThreadFetch:

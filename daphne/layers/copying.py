@@ -13,6 +13,10 @@ from typing import Any
 from daphne.layers.interface import LOCAL_KEY, Message
 
 _PLAIN = frozenset((str, bytes, int, float, bool, type(None)))
+_FLAT = _PLAIN | {list, tuple}
+"""What `marshal` may copy: not dicts, whose keys it would not look at."""
+_WITHOUT_REFERENCES = 2
+"""The version of marshal's format in which a value that occurs twice counts twice."""
 _NUMBER = 9
 """Bytes that a number, a boolean or None counts for."""
 
@@ -44,9 +48,9 @@ def independent_copy(message: Message) -> tuple[Message, int]:
 
 
 def _nested_copy(value: Any) -> tuple[Any, int]:
-    if type(value) in (list, tuple, dict):
+    if type(value) in (list, tuple) and _FLAT.issuperset(map(type, value)):
         try:
-            data = marshal.dumps(value)
+            data = marshal.dumps(value, _WITHOUT_REFERENCES)
         except ValueError:  # a subclass of str, for instance, which the slow way turns into a str
             pass
         else:

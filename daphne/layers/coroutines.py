@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from daphne.errors import LayerError
 from daphne.layers.arrivals import Batch, Fetch, Names, TaskFetch
 from daphne.layers.foreign import ForeignLayer
 from daphne.layers.interface import Message, checked_group, checked_message, sending_queue
@@ -36,7 +37,8 @@ class CoroutineLayer(ForeignLayer):
     async def group_add_async(self, group: str, channel: str) -> None:
         """See `interface.AsyncLayer`."""
         checked_group(group)
-        sending_queue(channel)
+        if sending_queue(channel) != channel and not self._receives_prefixes:
+            raise LayerError(f"{type(self.layer).__name__} cannot have process-local channels in groups")
         with self._translated_errors():
             await self.layer.group_add(group, channel)
 
@@ -66,6 +68,8 @@ class CoroutineLayer(ForeignLayer):
         with self._translated_errors():
             if self._receives_prefixes:
                 channel, message = await self.layer.receive_single(name)
+                if isinstance(channel, list):  # channels_redis sends once to a process for all its members
+                    return [(member, dict(message)) for member in channel]
                 return [(channel, message)]
             message = await self.layer.receive(name)
             return [(message.pop(_FULL_NAME, name), message)]

@@ -1,0 +1,121 @@
+"""Every kind of channel layer that the conformance suite runs over, and how one is opened.
+
+Used by `test_conformance`. What a foreign layer cannot do is listed here, with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from daphne.layers import memory
+from daphne.layers.adapters import adapt
+from daphne.layers.interface import AsyncLayer
+from tests.layers import classic_layer
+from tests.layers.redis_server import RedisServer
+
+_prefixes = itertools.count()
+
+
+@dataclass
+class Ends:
+    """The two ends of one layer, as two processes see it (the same object where a layer is one process)."""
+
+    kind: str
+    sender: AsyncLayer
+    receiver: AsyncLayer
+
+
+@asynccontextmanager
+async def _memory(**options: Any) -> AsyncIterator[tuple[Any, Any]]:
+    layer = memory.ChannelLayer(**options)
+    yield layer, layer
+
+
+@asynccontextmanager
+async def _foreign(make: Callable[..., Any], **options: Any) -> AsyncIterator[tuple[Any, Any]]:
+    layer = make(**options)
+    yield adapt(layer), adapt(layer)
+
+
+def _channels_in_memory(**options: Any) -> Any:
+    from channels.layers import InMemoryChannelLayer
+
+    return InMemoryChannelLayer(**options)
+
+
+@functools.cache
+def redis_server(number: int) -> RedisServer:
+    """The test process's own server, ended with it."""
+    return RedisServer().start()
+
+
+def close_servers() -> None:
+    for number in range(2):
+        if redis_server.cache_info().currsize:
+            redis_server(number).close()
+    redis_server.cache_clear()
+
+
+@asynccontextmanager
+async def _channels_redis(**options: Any) -> AsyncIterator[tuple[Any, Any]]:
+    from channels_redis.core import RedisChannelLayer
+
+    prefix = f"channels{next(_prefixes)}:"
+    layers = [RedisChannelLayer([redis_server(0).url], prefix=prefix, **options) for _ in range(2)]
+    yield tuple(adapt(layer) for layer in layers)
+    for layer in layers:
+        await layer.close_pools()
+
+
+KINDS: dict[str, Callable[..., Any]] = {
+    "memory": _memory,
+    "classic polled": functools.partial(_foreign, classic_layer.ClassicLayer),
+    "classic blocking": functools.partial(_foreign, classic_layer.ClassicWaitingLayer),
+    "classic twisted": functools.partial(_foreign, classic_layer.ClassicTwistedLayer),
+    "channels in memory": functools.partial(_foreign, _channels_in_memory),
+    "channels_redis": _channels_redis,
+}
+
+OURS = ["memory"]
+
+CANNOT = {
+    (
+        "channels in memory",
+        "test_groups_reach_their_members",
+    ): "it has a queue for each full name, so that its group sends never reach a process-local prefix",
+}
+"""(kind, name of the test): why that foreign layer cannot."""
+
+
+def scenario(kinds: list[str] | None = None, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Run the coroutine function over each kind of layer, made with `options`, within half a minute."""
+
+    def decorate(function: Callable[[Ends], Any]) -> Any:
+        @pytest.mark.parametrize("kind", kinds or list(KINDS))
+        def test(kind: str) -> None:
+            if (kind, function.__name__) in CANNOT:
+                pytest.skip(CANNOT[kind, function.__name__])
+            asyncio.run(_run(function, kind, options))
+
+        test.__name__ = function.__name__
+        test.__doc__ = function.__doc__
+        return test
+
+    return decorate
+
+
+async def _run(function: Callable[[Ends], Any], kind: str, options: dict[str, Any]) -> None:
+    async with asyncio.timeout(30), KINDS[kind](**options) as (sender, receiver):
+        try:
+            await function(Ends(kind, sender, receiver))
+        finally:
+            for layer in {id(layer): layer for layer in (sender, receiver)}.values():
+                await layer.close_async()

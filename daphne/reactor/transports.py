@@ -1,19 +1,21 @@
 """Twisted's transport interface over a transport of the asyncio (or uvloop) loop.
 
-Made by `daphne.ports` for each accepted connection; calls the Twisted protocol that the port's factory builds.
+Made by `daphne.reactor.ports` for each accepted connection; calls the Twisted protocol that the factory
+builds.
 
-A `LoopTransport` is two things at once: the protocol that the loop's transport calls, and the transport that the Twisted
-protocol calls. On the way of the data it adds nothing: its `data_received` *is* the Twisted protocol's bound
-`dataReceived`, and its `write` *is* the loop transport's bound `write`. Both are attributes of the instance, replaced
-where Twisted and asyncio differ (asyncio raises on a write after the end, Twisted ignores it).
+A `LoopTransport` is two things at once: the protocol that the loop's transport calls, and the transport that
+the Twisted protocol calls. On the way of the data it adds nothing: its `data_received` *is* the Twisted
+protocol's bound `dataReceived`, and its `write` *is* the loop transport's bound `write`. Both are attributes
+of the instance, replaced where Twisted and asyncio differ (asyncio raises on a write after the end, Twisted
+ignores it).
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import struct
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet import error, interfaces
@@ -21,22 +23,24 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from daphne.reactor.pulled import PulledProducer
+
 if TYPE_CHECKING:
-    from daphne.ports import LoopPort
+    from daphne.reactor.ports import LoopPort
 
 log = logging.getLogger(__name__)
 
+Address = IPv4Address | IPv6Address | UNIXAddress
+
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER on with no time: `close` sends RST, so that nobody takes a cut answer for a whole one."""
-
-_AF_UNIX = getattr(socket, "AF_UNIX", None)
 
 WRITE_BUFFER_SIZE = 65536
 """Unsent bytes above which writing counts as paused, unless `setWriteBufferSize` says otherwise."""
 
 
-def twisted_address(sockaddr: Any) -> IPv4Address | IPv6Address | UNIXAddress:
-    """The Twisted address for what `getpeername` or `getsockname` give: a tuple, or the path of a unix socket."""
+def twisted_address(sockaddr: Any) -> Address:
+    """The Twisted address for what `getpeername` or `getsockname` give: a tuple, or a unix socket's path."""
     if not isinstance(sockaddr, tuple):
         return UNIXAddress(sockaddr or None)
     if len(sockaddr) == 2:
@@ -48,7 +52,7 @@ def twisted_address(sockaddr: Any) -> IPv4Address | IPv6Address | UNIXAddress:
     return IPv6Address("TCP", *sockaddr)
 
 
-def _discard(data: bytes) -> None:
+def discard(data: bytes) -> None:
     """Stand in for `write` once nothing can be written any more."""
 
 
@@ -58,9 +62,9 @@ def _discard(data: bytes) -> None:
 class LoopTransport:
     """One accepted connection. See twisted.internet.interfaces for the methods without a docstring.
 
-    Attributes for protocols that know the loop: `loop_transport` (the asyncio transport; leave its `write` alone after
-    `connectionLost`), `write`, `port`, and `disconnecting` (True from `loseConnection` on). Assigning `protocol` hands the
-    connection to another protocol, whose `makeConnection` the caller calls.
+    Attributes for protocols that know the loop: `port`, `loop_transport` (asyncio's; do not call its `write`
+    after `connectionLost`), `write`, and `disconnecting` (True from `loseConnection` on). Assigning
+    `protocol` hands the connection to another protocol, whose `makeConnection` the caller calls.
     """
 
     __slots__ = (
@@ -80,18 +84,14 @@ class LoopTransport:
         "write",
     )
 
-    negotiatedProtocol: bytes | None = None
-    """What ALPN agreed on (RFC 7301); only TLS has it."""
-
     loop_transport: Any
     write: Any
     data_received: Any
-    _peer: Any
-    _protocol: Any
 
     def __init__(self, port: LoopPort) -> None:
         self.port = port
-        self._protocol = None
+        self._peer: Any = None
+        self._protocol: Any = None
         self._producer: Any = None
         self._write_buffer_size = WRITE_BUFFER_SIZE
         self._writing_paused = False
@@ -100,18 +100,24 @@ class LoopTransport:
         self.connected = False
         self.disconnecting = False
 
+    @property
+    def negotiatedProtocol(self) -> bytes | None:
+        """What ALPN agreed on (RFC 7301); only TLS has it."""
+        return None
+
     # What the loop calls
 
     def connection_made(self, loop_transport: Any) -> None:
         """Build the Twisted protocol and give it this transport; nothing is read before this returns."""
         self.loop_transport = loop_transport
         self.write = loop_transport.write
-        self.connected = True
         self._peer = loop_transport.get_extra_info("peername")
         if self._peer is None:
-            # Reset before it was accepted. It must not pass for a unix socket, whose peer has no address either.
+            # Gone before it was accepted. It must not pass for a unix socket, whose peers have no address
+            # either.
             loop_transport.abort()
             return
+        self.connected = True
         try:
             protocol = self.port.factory.buildProtocol(twisted_address(self._peer))
             if protocol is None:
@@ -125,12 +131,11 @@ class LoopTransport:
             loop_transport.abort()
 
     def eof_received(self) -> bool:
-        """End of input: a protocol that knows half-closed connections keeps its way out, others are closed."""
+        """End of input: a protocol that knows half-closed connections keeps its way out, others close."""
         self._end_of_input = True
-        half_closeable = interfaces.IHalfCloseableProtocol(self._protocol, None)
-        if half_closeable is None:
+        if not interfaces.IHalfCloseableProtocol.providedBy(self._protocol):
             return False
-        half_closeable.readConnectionLost()
+        self._protocol.readConnectionLost()
         return True
 
     def pause_writing(self) -> None:
@@ -148,10 +153,10 @@ class LoopTransport:
         if not self.connected:
             return
         self.connected = False
-        self.write = _discard
+        self.write = discard
+        self.data_received = None
         protocol, self._protocol = self._protocol, None
         producer, self._producer = self._producer, None
-        self.data_received = None
         try:
             if producer is not None:
                 producer.stopProducing()
@@ -189,12 +194,13 @@ class LoopTransport:
     def disconnected(self) -> bool:
         return not self.connected
 
-    def writeSequence(self, data: Any) -> None:
-        # Not `writelines`: asyncio's does not pause the writer in 3.12.0 to 3.12.8 and 3.13.0 to 3.13.1 (CVE-2024-12254).
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        # Not `writelines`: in Python 3.12.0 to 3.12.8 and 3.13.0 to 3.13.1 it never pauses the writer
+        # (CVE-2024-12254).
         self.write(b"".join(data))
 
     def setWriteBufferSize(self, size: int) -> None:
-        """Call writing paused when more than `size` bytes (one or more) are unsent, until a quarter of it is left."""
+        """Count writing as paused above `size` unsent bytes (at least 1), until a quarter of it is left."""
         self._write_buffer_size = size
         if self.connected:
             self.loop_transport.set_write_buffer_limits(size)
@@ -203,9 +209,10 @@ class LoopTransport:
         """Close when all is sent, and not before the producer, if there is one, has been unregistered."""
         if not self.disconnecting:
             self.disconnecting = True
-            self.pauseProducing()
             if self._producer is None:
                 self._close_when_sent()
+            else:
+                self.pauseProducing()
 
     def _close_when_sent(self) -> None:
         self.loop_transport.close()
@@ -219,14 +226,13 @@ class LoopTransport:
             self.loop_transport.abort()
 
     def loseWriteConnection(self) -> None:
-        """Send end of file when all is sent. An IHalfCloseableProtocol hears `writeConnectionLost` soon after."""
-        if not self.connected or self.disconnecting or self.write is _discard:
+        """Send end of file when all is sent; an IHalfCloseableProtocol hears `writeConnectionLost` soon."""
+        if not self.connected or self.disconnecting or self.write is discard:
             return
-        self.write = _discard
+        self.write = discard
         self._end_output()
-        half_closeable = interfaces.IHalfCloseableProtocol(self._protocol, None)
-        if half_closeable is not None:
-            self.port.loop.call_soon(half_closeable.writeConnectionLost)
+        if interfaces.IHalfCloseableProtocol.providedBy(self._protocol):
+            self.port.loop.call_soon(self._protocol.writeConnectionLost)
 
     def _end_output(self) -> None:
         try:
@@ -234,10 +240,10 @@ class LoopTransport:
         except OSError as problem:
             log.debug("%s had gone before its end of file: %s", self._peer, problem)
 
-    def getPeer(self) -> IPv4Address | IPv6Address | UNIXAddress:
+    def getPeer(self) -> Address:
         return twisted_address(self._peer)
 
-    def getHost(self) -> IPv4Address | IPv6Address | UNIXAddress:
+    def getHost(self) -> Address:
         sockname = self.loop_transport.get_extra_info("sockname")
         return self.port.getHost() if sockname is None else twisted_address(sockname)
 
@@ -250,7 +256,7 @@ class LoopTransport:
         if not streaming:
             # A pull producer is asked for more whenever all is sent (1: paused by more than one unsent byte).
             self.loop_transport.set_write_buffer_limits(high=1, low=0)
-            producer = _PulledProducer(producer, self)
+            producer = PulledProducer(producer, self)
         self._producer = producer
         if self._writing_paused:
             producer.pauseProducing()
@@ -259,7 +265,7 @@ class LoopTransport:
 
     def unregisterProducer(self) -> None:
         producer, self._producer = self._producer, None
-        if isinstance(producer, _PulledProducer):
+        if isinstance(producer, PulledProducer):
             producer.pauseProducing()
             self.setWriteBufferSize(self._write_buffer_size)
         if self.connected and self.disconnecting:
@@ -278,54 +284,30 @@ class LoopTransport:
         self.loseConnection()
 
     def getHandle(self) -> Any:
-        """The socket, while the connection lasts."""
+        """The socket, or None after the end."""
         return self.loop_transport.get_extra_info("socket")
 
     def _set_socket_option(self, level: int, option: int, value: int | bytes) -> None:
-        """Set it if the socket still knows it: the peer may be gone already, which is no reason to raise."""
         try:
             self.getHandle().setsockopt(level, option, value)
-        except OSError as problem:
-            log.debug("Socket option %s was not set: %s", option, problem)
+        except (OSError, AttributeError) as problem:
+            # The peer has gone, or a unix socket knows no such option: no reason to raise, says Twisted too.
+            log.debug("The connection from %s did not take socket option %s: %s", self._peer, option, problem)
+
+    def _socket_option(self, level: int, option: int) -> bool:
+        try:
+            return bool(self.getHandle().getsockopt(level, option))
+        except (OSError, AttributeError):
+            return False
 
     def getTcpNoDelay(self) -> bool:
-        handle = self.getHandle()
-        return bool(handle.family != _AF_UNIX and handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        return self._socket_option(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        if self.getHandle().family != _AF_UNIX:
-            self._set_socket_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
+        self._set_socket_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, enabled)
 
     def getTcpKeepAlive(self) -> bool:
-        return bool(self.getHandle().getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        return self._socket_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         self._set_socket_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
-
-
-class _PulledProducer:
-    """Makes a push producer of a pull producer: asks it for more in every turn of the loop in which all is sent."""
-
-    __slots__ = ("_next", "_producer", "_transport")
-
-    def __init__(self, producer: Any, transport: LoopTransport) -> None:
-        self._producer = producer
-        self._transport = transport
-        self._next: asyncio.Handle | None = None
-
-    def resumeProducing(self) -> None:
-        self._next = self._transport.port.loop.call_soon(self.resumeProducing)
-        try:
-            self._producer.resumeProducing()
-        except Exception:
-            # This runs from the loop: without an end here the peer would wait for ever.
-            log.exception("%r raised in resumeProducing", self._producer)
-            self._transport.abortConnection()
-
-    def pauseProducing(self) -> None:
-        if self._next is not None:
-            self._next.cancel()
-
-    def stopProducing(self) -> None:
-        self.pauseProducing()
-        self._producer.stopProducing()

@@ -1,0 +1,136 @@
+"""Listening ports that accept with the asyncio (or uvloop) loop's own server.
+
+Made by `daphne.reactor`; makes a transport (`daphne.reactor.transports`, `daphne.reactor.tls_transport`) for
+each connection.
+
+A port keeps one listening socket from start to end and lets the loop serve a duplicate of it, because the
+loop closes what it serves when it stops. So accepting can pause and go on, and in between connections queue
+up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.internet import defer, interfaces
+from zope.interface import implementer
+
+from daphne.errors import EndpointError
+from daphne.reactor.certificates import ServerContext, TLSOptions, make_context
+from daphne.reactor.tls_transport import TLSTransport
+from daphne.reactor.transports import Address, LoopTransport, twisted_address
+
+log = logging.getLogger(__name__)
+
+
+def run_now(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that waits for nothing to its end, and give what it returns.
+
+    `create_server(sock=...)` is one: at most it gives way to the loop once, which a caller may ignore.
+    """
+    try:
+        for _ in range(3):
+            coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise RuntimeError("create_server waited for something")
+
+
+@implementer(interfaces.IListeningPort)
+class LoopPort:
+    """A listening socket and the `factory` that builds the protocols of its connections."""
+
+    transport: Callable[[LoopPort], LoopTransport] = LoopTransport
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: socket.socket,
+        factory: Any,
+        backlog: int,
+        cleanup: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take over a socket that listens already; `cleanup` is called when it has been closed."""
+        self.loop = loop
+        self.factory = factory
+        self._listener = listener
+        self._host = twisted_address(listener.getsockname())
+        self._backlog = backlog
+        self._cleanup = cleanup
+        self._server: Any = None
+        self._listening = False
+
+    def startListening(self) -> None:
+        """Start the factory and accept."""
+        self.factory.doStart()
+        self._listening = True
+        self.resumeAccepting()
+
+    def stopListening(self) -> defer.Deferred[None]:
+        """Close the socket at once; the connections live on."""
+        if self._listening:
+            self._listening = False
+            self.pauseAccepting()
+            self._listener.close()
+            self._cleanup()
+            self.factory.doStop()
+        return defer.succeed(None)
+
+    def getHost(self) -> Address:
+        """The address that is listened on, with the port that the system chose; also when it is closed."""
+        return self._host
+
+    def pauseAccepting(self) -> None:
+        """Leave new connections in the kernel's queue, as many as the backlog holds."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def resumeAccepting(self) -> None:
+        """Accept again, first what has queued up."""
+        if self._listening and self._server is None:
+            duplicate = self._listener.dup()
+            transport: Any = functools.partial(type(self).transport, self)
+            server: Any = self.loop.create_server(transport, sock=duplicate, backlog=self._backlog)
+            self._server = run_now(server)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.factory!r} on {self._host}>"
+
+
+class TLSPort(LoopPort):
+    """A port whose connections speak TLS; each uses the certificates that are loaded when it begins."""
+
+    transport = TLSTransport
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: socket.socket,
+        factory: Any,
+        backlog: int,
+        tls: TLSOptions,
+        context: ServerContext,
+    ) -> None:
+        super().__init__(loop, listener, factory, backlog)
+        self.tls = tls
+        self.context = context
+
+    def reloadCertificates(self) -> bool:
+        """Read certificates and keys anew, for the connections to come.
+
+        False and a log line if they are bad; then what has been loaded before stays in use.
+        """
+        try:
+            self.context = make_context(self.tls, self.factory)
+        except EndpointError as problem:
+            log.error("The certificates of %s stay as they were: %s", self._host, problem)
+            return False
+        log.info("Loaded the certificates of %s again", self._host)
+        return True

@@ -77,7 +77,7 @@ def _add_flag(group: Any, name: str, option: Option) -> argparse.Action:
             action="store_const",
             const=option.off,
             default=argparse.SUPPRESS,
-            help=f"the same with {option.off!r}",
+            help="send none",
         )
     return action
 
@@ -85,8 +85,10 @@ def _add_flag(group: Any, name: str, option: Option) -> argparse.Action:
 def _help(name: str, option: Option) -> str:
     text = option.help.replace("%", "%%")
     default = getattr(_DEFAULTS, name)
-    if isinstance(default, bool) or default in (None, (), ""):
+    if default in (None, False, (), ""):
         return text
+    if default is True:
+        default = "on"
     if name == "unix_socket_mode":
         default = f"{default:o}"
     if isinstance(default, tuple):

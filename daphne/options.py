@@ -237,8 +237,8 @@ class Peers(Words):
     allowed: str = "addresses, networks, 'unix' or '*', separated by commas; or 'none'"
 
     def read(self, value: object) -> tuple[str, ...]:
-        peers = super().read(value.replace(",", " ") if isinstance(value, str) else value)
-        return () if peers == ("none",) else peers
+        words = value.replace(",", " ").split() if isinstance(value, str) else value
+        return () if words == ["none"] else super().read(words)
 
     def read_word(self, word: str) -> str:
         if word not in ("unix", "*"):

@@ -90,9 +90,9 @@ class Settings:
 
     # Where it listens
     host: str | None = _option(None, Text("ADDRESS"), LISTENERS, "-b --bind",
-        "address to listen on")
+        "address to listen on (default: 127.0.0.1, unless another listener is given)")
     port: int | None = _option(None, Whole(0, 65535), LISTENERS, "-p --port",
-        "port to listen on; 0 lets the system choose one")
+        "port to listen on, 0 for one that the system chooses (default: 8000, likewise)")
     unix_socket: str | None = _option(None, Text("PATH"), LISTENERS, "-u --unix-socket",
         "path of a unix socket to listen on")
     unix_socket_mode: int = _option(0o666, Octal(), LISTENERS, "--unix-socket-mode",

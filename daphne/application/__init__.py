@@ -1,0 +1,1 @@
+"""Applications: load the target, its lifespan, and run it once per stream."""

@@ -1,0 +1,102 @@
+"""Run the application once for each stream, and see to it that every stream gets its end.
+
+Called by protocols/ (through the site) with a stream that is ready; calls the application, and the stream when it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from daphne.errors import ClientDisconnected
+from daphne.streams.http import HTTPStream
+from daphne.streams.websocket import WebSocketStream
+
+logger = logging.getLogger("daphne.server")
+
+Application = Callable[[Any, Any, Any], Awaitable[Any]]
+Stream = HTTPStream | WebSocketStream
+
+
+class Runner:
+    """Starts one task per stream and cancels those that outlive their client for too long."""
+
+    def __init__(
+        self, application: Application, loop: asyncio.AbstractEventLoop, close_timeout: float
+    ) -> None:
+        """`close_timeout`: seconds that an application has after its client has gone before it is cancelled."""
+        self._application = application
+        self._loop = loop
+        self._close_timeout = close_timeout
+        self.streams: set[Stream] = set()
+        """The streams whose application is still running."""
+
+    def start(self, stream: Stream) -> None:
+        """Run the application for `stream`; returns at once."""
+        self.streams.add(stream)
+        task = _create_task(self._loop, self._run(stream))
+        if not task.done():
+            stream.task = task
+
+    async def _run(self, stream: Stream) -> None:
+        try:
+            await self._application(stream.scope, stream.receive, stream.send)
+        except asyncio.CancelledError:
+            stream.application_failed()
+        except ClientDisconnected:
+            stream.application_failed()  # the usual way to learn that the client has gone: nothing to report
+        except Exception as error:
+            logger.exception("Exception inside application: %s", error)
+            stream.application_failed()
+        except BaseException:
+            stream.application_failed()
+            raise
+        else:
+            if not stream.application_returned():
+                logger.error("Application returned without a complete response to %s", describe(stream))
+        finally:
+            stream.task = None
+            self.streams.discard(stream)
+
+    def client_left(self, stream: Stream) -> None:
+        """The client of `stream` has gone: the application gets `application_close_timeout` to end by itself."""
+        if stream.task is not None:
+            self._loop.call_later(self._close_timeout, self._cancel, stream)
+
+    def _cancel(self, stream: Stream) -> None:
+        if stream.task is not None:
+            logger.warning(
+                "Application instance %r for connection %s took too long to shut down and was killed.",
+                stream.task,
+                describe(stream),
+            )
+            stream.task.cancel()
+
+    def cancel_all(self) -> int:
+        """Cancel every application that still runs; the number of them."""
+        running = [stream for stream in self.streams if stream.task is not None]
+        for stream in running:
+            assert stream.task is not None
+            stream.task.cancel()
+        return len(running)
+
+
+def describe(stream: Stream) -> str:
+    """The exchange in one line for the log."""
+    scope = stream.scope
+    return f"{scope.get('method', 'WebSocket')} {scope['path']!r} from {scope['client']}"
+
+
+if sys.version_info >= (3, 12):
+
+    def _create_task(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[None]:
+        # An eager task runs up to its first wait right here: most requests never touch the loop's queue.
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+
+else:
+
+    def _create_task(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[None]:
+        return loop.create_task(coroutine)

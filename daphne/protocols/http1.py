@@ -1,0 +1,434 @@
+"""HTTP/1.1 and HTTP/1.0 on one connection: the reading half and the connection's life.
+
+Made by site.Site for every accepted transport; also the place where a connection turns out to speak HTTP/2 or becomes a WebSocket.
+Calls http1_head and http1_body to parse, negotiation to open streams, and the site to run the application.
+
+One request at a time, answers strictly in order (RFC 9112 section 9.3): bytes of a pipelined request wait unparsed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from daphne.errors import RequestRefused
+from daphne.protocols import negotiation
+from daphne.protocols.http1_body import ChunkedBody, LengthBody
+from daphne.protocols.http1_head import HeadParser
+from daphne.protocols.http1_response import ResponseWriting, Stream, status_line
+from daphne.protocols.websocket import handshake_accept, open_socket
+from daphne.streams.deadlines import Deadline
+from daphne.streams.head import Headers, RequestHead
+from daphne.streams.http import HTTPStream
+from daphne.streams.pages import PAGE_HEADERS, error_page
+from daphne.streams.scope import ConnectionFacts
+from daphne.streams.websocket import Socket, WebSocketStream
+
+if TYPE_CHECKING:
+    from daphne.protocols.site import Site
+
+_SKIPPABLE_BODY = 65536
+"""Bytes of unread request body that are read past so that the connection can stay."""
+_LINGER = 2.0
+"""Seconds that a client which is still sending has to read our last answer (RFC 9112 section 9.6)."""
+_FLUSH = 60.0
+"""Seconds that a client has to read the rest of the last answer."""
+_LONGEST_STALL = 60.0
+"""Seconds that a body which came fast so far may stand still."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class HTTP1Connection(ResponseWriting, Protocol):  # type: ignore[misc]
+    """One connection. `stream` is the exchange under way, or None."""
+
+    stream: Stream | None = None
+    facts: ConnectionFacts | None = None
+    _successor: Any = None
+    _held = b""
+    """Bytes that cannot be parsed yet: a head that is not complete, or what follows the request under way."""
+    _body: LengthBody | ChunkedBody | None = None
+    _body_paused = False
+    _pace: Deadline | None = None
+    _closing = False
+    _taking = False
+    _served = 0
+    _head_begun = False
+    """Whether some of a head is there, and its deadline runs."""
+    _half_close: Any = None
+    _websocket_key = b""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self._head_parser = HeadParser(site.settings)
+        self._idle = Deadline(site.loop, self._idle_expired)
+
+    # ---- the transport's calls -------------------------------------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """A client has connected."""
+        self.site.connections.add(self)
+        self.transport.registerProducer(self, True)
+        self._idle.set(self.site.settings.request_head_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes from the client, however they are split."""
+        if self._successor is not None:
+            self._successor.dataReceived(data)
+            return
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        self._take(data)
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more (RFC 9112 section 9.6); what it asked for completely is still answered."""
+        if self._successor is not None:
+            self._successor.readConnectionLost()
+        elif self.stream is None or self._body is not None or self._closing:
+            self.transport.loseConnection()
+        else:
+            self.keep_alive = False
+            self._half_close = self.site.loop.call_later(
+                self.site.settings.half_close_timeout, self.stream.client_half_closed
+            )
+
+    def writeConnectionLost(self) -> None:
+        """We send no more; nothing to do."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, for whatever reason."""
+        self.site.connections.discard(self)
+        if self._successor is not None:
+            self._successor.connectionLost(reason)
+            return
+        self._close_deadlines()
+        self._closing = True
+        self._held = b""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.client_left()
+            self.site.left(stream)
+        self.stop_writing()
+
+    def _close_deadlines(self) -> None:
+        self._idle.close()
+        if self._pace is not None:
+            self._pace.close()
+        if self._half_close is not None:
+            self._half_close.cancel()
+            self._half_close = None
+
+    # ---- reading ---------------------------------------------------------------------------------------------------------------
+
+    def _take(self, data: bytes) -> None:
+        """Parse as far as the state of the connection allows, and hold the rest."""
+        self._taking = True
+        try:
+            while data:
+                if self._body is not None:
+                    data = self._take_body(data)
+                elif self.stream is None and not self._closing:
+                    data = self._take_head(data)
+                else:
+                    self._hold(data)
+                    break
+        except RequestRefused as refusal:
+            self._refuse(refusal)
+        finally:
+            self._taking = False
+
+    def _hold(self, data: bytes) -> None:
+        if self._closing:
+            return  # whatever follows the last request of a connection is read and thrown away
+        self._held = data
+        if self._successor is not None:
+            self._held = b""
+            self._successor.dataReceived(data)
+        elif len(data) > self.site.settings.read_buffer_size and not self._body_paused:
+            self._pause_reading()
+
+    def _take_head(self, data: bytes) -> bytes:
+        """Parse one head if it is complete; what comes after it."""
+        while data[:2] == b"\r\n":
+            data = data[2:]  # RFC 9112 section 2.2: empty lines before the request line
+        end = data.find(b"\r\n\r\n") + 4
+        settings = self.site.settings
+        if end > settings.max_header_size or (end == 3 and len(data) > settings.max_header_size):
+            self._check_request_line(data)
+            raise RequestRefused(431, "header too large", limit="max_header_size")
+        if end == 3:
+            self._await_head(data)
+            return b""
+        head, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
+        if self._served == 0 and head == negotiation.HTTP2_PREFACE[:18] and settings.http2:
+            self._become_http2(data)
+            return b""
+        self._check_request_line(head)
+        self._served += 1
+        return self._begin(self._head_parser.parse(head), rest)
+
+    def _check_request_line(self, data: bytes) -> None:
+        longest = self.site.settings.max_request_line
+        if len(data) > longest and not 0 <= data.find(b"\r\n") <= longest:
+            raise RequestRefused(414, "request line too long", limit="max_request_line")
+
+    def _await_head(self, data: bytes) -> None:
+        """A head that is not complete yet: refuse early what cannot become one."""
+        self._check_request_line(data)
+        if data.count(b"\n") != data.count(b"\r\n") or data.count(b"\r", 0, -1) > data.count(b"\n"):
+            raise RequestRefused(400, "a line that does not end in CRLF")
+        if not self._head_begun and data:
+            self._head_begun = True
+            self._idle.set(self.site.settings.request_head_timeout)
+        self._held = data
+
+    def _begin(self, head: RequestHead, rest: bytes) -> bytes:
+        """Open the stream of a parsed request and run the application; what comes after the request."""
+        self._idle.clear()
+        self._head_begun = False
+        self.request = head
+        if self.facts is None:
+            self.facts = self.site.facts(self.transport)
+        if head.http_version == "1.1":
+            self.keep_alive = not (self.site.draining or b"close" in head.connection)
+        else:
+            self.keep_alive = not self.site.draining and b"keep-alive" in head.connection
+        if head.upgrade and negotiation.wants_websocket(head):
+            return self._begin_websocket(head, rest)
+        if head.chunked:
+            self._body = ChunkedBody()
+        elif head.content_length:
+            self._check_body_size(head.content_length)
+            self._body = LengthBody(head.content_length)
+        stream = negotiation.open_http(self.site, self, head, self.facts, self._body is None)
+        self.stream = stream
+        if self._body is not None:
+            self.continue_due = head.expects_continue and head.http_version == "1.1"
+            rest = self._take_body(rest)
+        self.site.start(stream)
+        return rest
+
+    def _take_body(self, data: bytes) -> bytes:
+        """Hand body bytes to the stream; what comes after the body."""
+        body = self._body
+        assert body is not None
+        piece, rest = body.feed(data)
+        self._check_body_size(body.received)
+        if body.done:
+            self._body = None
+            self.continue_due = False
+            if self._pace is not None:
+                self._pace.clear()
+            if self._body_paused:
+                self._resume_reading()
+        else:
+            self._keep_pace(len(piece))
+        if self.stream is not None:
+            if piece or body.done:
+                if piece:
+                    self.continue_due = False
+                self.stream.body_received(piece, body.done)
+        elif body.done:
+            self._await_request()
+        return rest
+
+    def _check_body_size(self, size: int) -> None:
+        most = self.site.settings.max_body_size
+        if most and size > most:
+            raise RequestRefused(413, "body too large", limit="max_body_size")
+
+    def _keep_pace(self, size: int) -> None:
+        """A body must come at a minimum rate; what came fast earns time, up to a bound."""
+        settings = self.site.settings
+        if not settings.min_body_rate or self.continue_due or self._body_paused:
+            return
+        if self._pace is None:
+            self._pace = Deadline(self.site.loop, self._too_slow)
+        if self._pace.is_set:
+            self._pace.extend(size / settings.min_body_rate, _LONGEST_STALL)
+        else:
+            self._pace.set(settings.rate_grace)
+
+    def _too_slow(self) -> None:
+        self._refuse(RequestRefused(408, "request body too slow", limit="min_body_rate"))
+
+    def body_full(self, stream: HTTPStream) -> None:
+        """The application has not taken what is there: read no more for now."""
+        if not self._body_paused:
+            self._pause_reading()
+            if self._pace is not None:
+                self._pace.clear()
+
+    def body_wanted(self, stream: HTTPStream) -> None:
+        """The application waits for body: read on, and say `100 Continue` if that is awaited."""
+        self.say_continue()
+        if self._body_paused:
+            self._resume_reading()
+        if self._body is not None:
+            self._keep_pace(0)
+
+    def _pause_reading(self) -> None:
+        self._body_paused = True
+        self.transport.pauseProducing()
+
+    def _resume_reading(self) -> None:
+        self._body_paused = False
+        self.transport.resumeProducing()
+
+    # ---- between requests ------------------------------------------------------------------------------------------------------
+
+    def body_can_be_skipped(self) -> bool:
+        """Whether the rest of the request body is little enough to read past."""
+        body = self._body
+        return body is None or (
+            isinstance(body, LengthBody) and body.remaining <= _SKIPPABLE_BODY and not self.continue_due
+        )
+
+    def response_done(self) -> None:
+        """The response is complete: log it, and go on to the next request or close."""
+        stream, self.stream = self.stream, None
+        assert stream is not None
+        if self.site.action_logger is not None and stream.kind == "http":
+            self.site.log_http(stream, self.request.target)
+        if self._half_close is not None:
+            self._half_close.cancel()
+            self._half_close = None
+        if not self.keep_alive or not self.body_can_be_skipped():
+            self._close(linger=self._body is not None or bool(self._held))
+        elif self._body is None:
+            self._await_request()
+        elif self._body_paused:
+            self._resume_reading()
+
+    def _await_request(self) -> None:
+        self._idle.set(self.site.settings.keep_alive_timeout)
+        if self._held and not self._taking:
+            data, self._held = self._held, b""
+            if self._body_paused:
+                self._resume_reading()
+            self._take(data)
+
+    def _close(self, linger: bool) -> None:
+        """Flush and close; while the client is still sending, read on for a while lest it miss our answer."""
+        self._closing = True
+        self._held = b""
+        self._body = None
+        self._close_deadlines()
+        if self._body_paused:
+            self._resume_reading()
+        self.transport.unregisterProducer()
+        if linger and hasattr(self.transport, "loseWriteConnection"):
+            self.transport.loseWriteConnection()
+            self._idle.set(_LINGER)
+        else:
+            self.transport.loseConnection()
+            self._idle.set(_FLUSH)
+
+    def _idle_expired(self) -> None:
+        if self._closing:
+            self.transport.abortConnection()
+        elif self._held and self.stream is None:
+            self._refuse(RequestRefused(408, "request head too slow", limit="request_head_timeout"))
+        else:
+            self._close(linger=False)
+
+    def drain(self) -> None:
+        """The server stops: close when idle, or else after the response under way."""
+        if self.stream is None and self._body is None:
+            self._close(linger=False)
+        else:
+            self.keep_alive = False
+
+    def _refuse(self, refusal: RequestRefused) -> None:
+        """Answer a request that cannot be served, and close: nothing after it can be trusted (R4)."""
+        if self.facts is None:
+            self.facts = self.site.facts(self.transport)
+        self.site.log_refusal(refusal, self.facts)
+        self._body = None
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            begun = stream.begun
+            stream.client_left()
+            self.site.left(stream)
+            if begun:
+                self._closing = True
+                self.transport.abortConnection()
+                return
+        page = error_page(refusal.status)
+        head: Headers = [*PAGE_HEADERS, (b"content-length", b"%d" % len(page)), *refusal.headers]
+        lines = b"".join([b"%b: %b\r\n" % field for field in head])
+        close = b"" if any(name == b"connection" for name, _ in refusal.headers) else b"connection: close\r\n"
+        self.transport.write(
+            status_line(refusal.status, "1.1")
+            + self.site.standard_fields(False, False)
+            + lines
+            + close
+            + b"\r\n"
+            + page
+        )
+        self._close(linger=True)
+
+    def cut(self, stream: Stream) -> None:
+        """End the connection so that the client can tell that the response is not complete (R13)."""
+        self.stream = None
+        self._closing = True
+        if self._until_close or self.write_paused:
+            self.transport.abortConnection()
+        else:
+            self._close(linger=False)
+
+    # ---- other protocols -------------------------------------------------------------------------------------------------------
+
+    def _become_http2(self, data: bytes) -> None:
+        self._idle.close()
+        self.site.connections.discard(self)
+        self._hand_over(self.site.http2_connection())
+        self._successor.dataReceived(data)
+
+    def _begin_websocket(self, head: RequestHead, rest: bytes) -> bytes:
+        assert self.facts is not None
+        self._websocket_key = negotiation.check_upgrade(head)
+        stream = negotiation.open_websocket(self.site, self, head, self.facts)
+        self.stream = stream
+        self.site.start(stream)
+        return rest
+
+    def accept_websocket(self, stream: WebSocketStream, subprotocol: str | None, headers: Headers) -> Socket:
+        """Complete the opening handshake (RFC 6455 section 4.2.2); the transport now belongs to the socket."""
+        socket = open_socket(self.site, stream, negotiation.offered_extensions(self.request))
+        fields = [*socket.handshake_fields, *headers]
+        if subprotocol is not None:
+            fields.insert(0, (b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
+        self.transport.write(
+            b"HTTP/1.1 101 Switching Protocols\r\n%bUpgrade: WebSocket\r\nConnection: Upgrade\r\n%bSec-WebSocket-Accept: %b\r\n\r\n"
+            % (
+                self.site.standard_fields(False, any(name == b"server" for name, _ in headers)),
+                b"".join([b"%b: %b\r\n" % field for field in fields]),
+                handshake_accept(self._websocket_key),
+            )
+        )
+        self.stream = None
+        self._close_deadlines()
+        early, self._held = self._held, b""
+        self.site.connections.discard(self)
+        stream.socket = socket
+        self._hand_over(socket)
+        if self._body_paused:
+            self._resume_reading()
+        if early:
+            socket.dataReceived(early)
+        return socket
+
+    def _hand_over(self, successor: Any) -> None:
+        """Give the transport to another protocol, for good."""
+        self._successor = successor
+        self.transport.unregisterProducer()
+        # Where the transport lets itself be handed over there is no detour through this object from now on.
+        for attribute in ("wrappedProtocol", "protocol"):
+            if getattr(self.transport, attribute, None) is self:
+                setattr(self.transport, attribute, successor)
+        successor.makeConnection(self.transport)

@@ -1,0 +1,201 @@
+"""Site: the one factory of a port, and what all its connections share.
+
+Made by the service, given to every endpoint. Builds a connection per accepted transport; connections call it to run the application,
+to log, and for what is computed once for all (the Date field, trusted peers, limits).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import cached_property
+from typing import Any
+
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+from daphne.errors import RequestRefused
+from daphne.protocols.http1 import HTTP1Connection
+from daphne.protocols.websocket import WebSocketFactory
+from daphne.settings import Settings
+from daphne.streams.http import HTTPStream
+from daphne.streams.scope import ConnectionFacts, ScopeBuilder
+from daphne.streams.websocket import WebSocketStream
+
+logger = logging.getLogger("daphne.http_protocol")
+
+Stream = HTTPStream | WebSocketStream
+ActionLogger = Callable[[str, str, dict[str, Any]], Any]
+
+
+@implementer(IProtocolNegotiationFactory)
+class Site(Factory):  # type: ignore[misc]
+    """The HTTP/1.1, HTTP/2 and WebSocket factory.
+
+    `start` runs the application on a stream; `left` is told when a stream's client has gone; `action_logger` is the access log, or
+    None; `tls_info` gives the content of the ASGI `tls` extension for a transport, or None in clear text.
+    """
+
+    noisy = False
+
+    def __init__(
+        self,
+        settings: Settings,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        start: Callable[[Stream], None],
+        left: Callable[[Stream], None],
+        action_logger: ActionLogger | None = None,
+        tls_info: Callable[[Any], dict[str, Any] | None] = lambda transport: None,
+    ) -> None:
+        self.settings = settings
+        self.loop = loop
+        self.start = start
+        self.left = left
+        self.action_logger = action_logger
+        self.scopes = ScopeBuilder(settings)
+        self.connections: set[Any] = set()
+        """Every live connection, whatever it speaks."""
+        self.draining = False
+        self._tls_info = tls_info
+        self._server_field = (
+            b"server: %b\r\n" % settings.server_name.encode("latin-1") if settings.server_name else b""
+        )
+        self._second = -1
+        self._limits_fired: dict[str, tuple[float, int]] = {}
+        self._standard = b""
+        self._date = b""
+
+    def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection:
+        """A connection that speaks HTTP/1.1 until its first bytes, or ALPN, say otherwise."""
+        return HTTP1Connection(self)
+
+    @cached_property
+    def websocket_factory(self) -> WebSocketFactory:
+        """Autobahn's options for this site, made when the first WebSocket comes."""
+        return WebSocketFactory(self)
+
+    def http2_connection(self) -> Any:
+        """The protocol for a connection that turns out to speak HTTP/2."""
+        from daphne.protocols.http2 import HTTP2Connection
+
+        return HTTP2Connection(self)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS offers by ALPN, best first (RFC 7301)."""
+        return [b"h2", b"http/1.1"] if self.settings.http2 else [b"http/1.1"]
+
+    def facts(self, transport: Any) -> ConnectionFacts:
+        """Who is at either end of `transport`, and whether it is secure and trusted."""
+        peer, host = transport.getPeer(), transport.getHost()
+        tls = self._tls_info(transport)
+        client = None if isinstance(peer, UNIXAddress) else (peer.host, peer.port)
+        return ConnectionFacts(
+            client=client,
+            server=(_unix_path(host), None) if isinstance(host, UNIXAddress) else (host.host, host.port),
+            secure=tls is not None,
+            trusted=self.scopes.trusted_proxies.trusts(client and client[0]),
+            tls=tls,
+        )
+
+    def standard_fields(self, has_date: bool, has_server: bool) -> bytes:
+        """The Date and Server field lines that a response still lacks; the date is made once a second (RFC 9110 section 6.6.1)."""
+        now = int(time.time())
+        if now != self._second:
+            self._second = now
+            date = formatdate(now, usegmt=True).encode("ascii")
+            self._date = b"date: %b\r\n" % date if self.settings.date_header else b""
+            self._standard = self._date + self._server_field
+        if has_date or has_server:
+            return (b"" if has_date else self._date) + (b"" if has_server else self._server_field)
+        return self._standard
+
+    def log_http(self, stream: HTTPStream | WebSocketStream, target: bytes) -> None:
+        """One line in the access log for a response that is complete."""
+        if self.action_logger is not None:
+            scope, response = stream.scope, stream.response
+            self.log_response(
+                target=target.decode("latin-1"),
+                method=scope.get("method", "GET"),
+                client=scope["client"],
+                status=response.status if response is not None else 0,
+                size=stream.sent,
+                time_taken=self.loop.time() - stream.started_at,
+                http_version=scope.get("http_version", "1.1"),
+                scheme=scope.get("scheme", "http"),
+                request_headers=scope["headers"],
+                response_headers=response.headers if response is not None else [],
+            )
+
+    def log_response(self, *, target: str, client: tuple[str, int] | None, **details: Any) -> None:
+        """One line in the access log for a response, also for one that the server gave by itself."""
+        self._log("http", "complete", {"path": target, "client": _address(client), **details})
+
+    def log_refusal(self, refusal: RequestRefused, facts: ConnectionFacts) -> None:
+        """Note a request that the server refused by itself: in the access log, and which limit fired."""
+        if refusal.limit:
+            self.limit_fired(refusal.limit, facts.client)
+        else:
+            logger.debug(
+                "Refused a request from %s with %s: %s", facts.client, refusal.status, refusal.reason
+            )
+        self.log_response(
+            target="-",
+            method="-",
+            client=facts.client,
+            status=refusal.status,
+            size=0,
+            time_taken=0.0,
+            http_version="-",
+            scheme="https" if facts.secure else "http",
+            request_headers=[],
+            response_headers=[],
+        )
+
+    def limit_fired(self, limit: str, peer: Any) -> None:
+        """Say in the log which limit fired for whom; at most one line a second for each limit, so that nobody fills the log."""
+        now = self.loop.time()
+        at, unsaid = self._limits_fired.get(limit, (-1.0, 0))
+        if now - at < 1.0:
+            self._limits_fired[limit] = (at, unsaid + 1)
+            return
+        self._limits_fired[limit] = (now, 0)
+        more = f" ({unsaid} more since the last such line)" if unsaid else ""
+        logger.warning("Limit --%s reached by %s%s", limit.replace("_", "-"), peer, more)
+
+    def websocket_event(self, action: str, stream: WebSocketStream) -> None:
+        """Note what became of a WebSocket: "connecting", "connected", "rejected" or "disconnected"."""
+        if self.action_logger is not None:
+            scope = stream.scope
+            details = {
+                "path": scope["raw_path"].decode("latin-1"),
+                "client": _address(scope["client"]),
+                "http_version": scope.get("http_version", "1.1"),
+                "request_headers": scope["headers"],
+            }
+            self._log("websocket", action, details)
+        if action == "disconnected":
+            self.left(stream)
+
+    def _log(self, protocol: str, action: str, details: dict[str, Any]) -> None:
+        if self.action_logger is None:
+            return
+        try:
+            self.action_logger(protocol, action, details)
+        except Exception:
+            # A log that fails must not take the connection with it.
+            logger.exception("The access log failed")
+
+
+def _address(client: tuple[str, int] | None) -> str | None:
+    return f"{client[0]}:{client[1]}" if client is not None else None
+
+
+def _unix_path(address: UNIXAddress) -> str:
+    name = address.name
+    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else (name or "")

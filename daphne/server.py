@@ -1,0 +1,194 @@
+"""Server: the door with the keyword arguments of daphne 1.x and 4.x, and a Twisted reactor around a Service.
+
+Called by daphne.cli, by Django's runserver and by programs of both eras. Here old names and defaults become today's `Settings`;
+everything else is daphne.service's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from twisted.internet import defer
+
+from daphne.endpoints import build_endpoint_description_strings
+from daphne.errors import ConfigurationError, LifespanError
+from daphne.protocols.site import ActionLogger
+from daphne.reactor import install
+from daphne.service import Service
+from daphne.settings import Settings
+
+logger = logging.getLogger("daphne.server")
+
+_OF_4X = {
+    "date_header": False,
+    "auto_content_length": False,
+    "strict_host": False,
+    "scope_extensions": False,
+    "lifespan": "off",
+    "request_buffer_size": 8192,
+    "websocket_connect_timeout": 20,
+    "max_header_count": 500,
+}
+"""What daphne 4's Server did, where today's defaults differ."""
+
+
+class Server:
+    """A server that `run()` runs until it is stopped.
+
+    `application` (or `channel_layer`, as daphne 1.x called it) is the target; `endpoints` are Twisted endpoint strings. Every further keyword is a
+    setting by its name, or one of the old names below; those that are not given have daphne 4's defaults.
+    """
+
+    def __init__(
+        self,
+        application: Any = None,
+        host: str | None = None,
+        port: int | str | None = None,
+        endpoints: Sequence[str] | None = None,
+        unix_socket: str | None = None,
+        file_descriptor: int | None = None,
+        signal_handlers: bool = True,
+        action_logger: ActionLogger | None = None,
+        *,
+        channel_layer: Any = None,
+        ready_callable: Callable[[], Any] | None = None,
+        proxy_forwarded_address_header: str | None = None,
+        proxy_forwarded_port_header: str | None = None,
+        proxy_forwarded_proto_header: str | None = None,
+        **options: Any,
+    ) -> None:
+        self.application = application if channel_layer is None else channel_layer
+        self.channel_layer = self.application
+        self.endpoints = list(endpoints or ())
+        if host or port or unix_socket or file_descriptor is not None:
+            warnings.warn(
+                "host, port, unix_socket and file_descriptor: use endpoints", DeprecationWarning, stacklevel=2
+            )
+            self.endpoints += build_endpoint_description_strings(
+                host=host, port=port, unix_socket=unix_socket, file_descriptor=file_descriptor
+            )
+            self.endpoints.sort()
+        if not self.endpoints:
+            logger.error("No endpoints. This server will not listen on anything.")
+            sys.exit(1)
+        self.signal_handlers = signal_handlers
+        self.action_logger = action_logger
+        self.ready_callable = ready_callable
+        self.proxy_forwarded_address_header = proxy_forwarded_address_header
+        self.proxy_forwarded_port_header = proxy_forwarded_port_header
+        self.proxy_forwarded_proto_header = proxy_forwarded_proto_header
+        self.options = {**_OF_4X, **options}
+        self.listeners: list[defer.Deferred[Any]] = []
+        """A fired Deferred per endpoint, whose result is the listening port."""
+        self.listening_addresses: list[tuple[str, int]] = []
+        """(host, port) of every TCP listener."""
+        self.abort_start = False
+        self._failure: Exception | None = None
+        self._signalled = False
+
+    def __getattr__(self, name: str) -> Any:
+        options = self.__dict__.get("options", {})
+        if name in options:
+            return options[name]
+        raise AttributeError(name)
+
+    def _settings(self) -> Settings:
+        options = dict(self.options)
+        if self.proxy_forwarded_address_header or self.proxy_forwarded_proto_header:
+            options["proxy_headers"] = True
+            options["proxy_headers_host"] = self.proxy_forwarded_address_header or ""
+            options["proxy_headers_port"] = self.proxy_forwarded_port_header or ""
+            options["proxy_headers_proto"] = self.proxy_forwarded_proto_header or ""
+        known = {field for field in Settings.__dataclass_fields__}
+        unknown = sorted(set(options) - known)
+        if unknown:
+            raise TypeError(f"Server() got an unexpected keyword argument {unknown[0]!r}")
+        for name in ("ws_protocols", "trusted_proxies"):
+            if name in options:
+                options[name] = tuple(options[name] or ())
+        return Settings(**options)
+
+    def run(self) -> None:
+        """Serve until `stop()` or a signal. Raises ConfigurationError or LifespanError when it could not start."""
+        settings = self._settings()
+        self.reactor = install(settings.uvloop)
+        self.service = Service(self.application, settings, self.action_logger)
+        loop = self.reactor.loop
+        _set_threads(loop)
+        loop.set_debug(settings.verbosity >= 3)
+        if self.ready_callable is not None:
+            self.ready_callable()
+        self.reactor.callWhenRunning(lambda: asyncio.ensure_future(self._start(), loop=loop))
+        self.reactor.run(installSignalHandlers=False)
+        if self._failure is not None:
+            raise self._failure
+
+    async def _start(self) -> None:
+        if self.signal_handlers and threading.current_thread() is threading.main_thread():
+            self._handle_signals()
+        try:
+            await self.service.start(self.reactor, self.endpoints)
+        except (ConfigurationError, LifespanError) as error:
+            logger.error("Listen failure: %s", error)
+            self._fail(error)
+        except Exception as error:
+            # The reactor would go on without listeners; whoever called run() shall see this instead.
+            self._fail(error)
+        else:
+            for port in self.service.ports:
+                self.listeners.append(defer.succeed(port))
+                host = port.getHost()
+                if hasattr(host, "host"):
+                    self.listening_addresses.append((host.host, host.port))
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = error
+        self.abort_start = True
+        self.reactor.stop()
+
+    def _handle_signals(self) -> None:
+        loop = self.reactor.loop
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signal)
+        loop.add_signal_handler(signal.SIGUSR1, _reopen_logs)
+
+    def _signal(self) -> None:
+        """The first signal stops gracefully, the second at once."""
+        if self._signalled:
+            self.service.kill()
+            self.reactor.stop()
+        self._signalled = True
+        asyncio.ensure_future(self._stop())
+
+    def stop(self) -> None:
+        """Stop gracefully. From another thread call it with `reactor.callFromThread`."""
+        asyncio.ensure_future(self._stop(), loop=self.reactor.loop)
+
+    async def _stop(self) -> None:
+        try:
+            await self.service.stop()
+        finally:
+            if self.reactor.running:
+                self.reactor.stop()
+
+
+def _reopen_logs() -> None:
+    from daphne import access
+
+    access.reopen()
+
+
+def _set_threads(loop: asyncio.AbstractEventLoop) -> None:
+    """ASGI_THREADS: threads of the loop's default executor, in which synchronous code of applications runs."""
+    threads = os.environ.get("ASGI_THREADS")
+    if threads:
+        loop.set_default_executor(ThreadPoolExecutor(max_workers=int(threads)))

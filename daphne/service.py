@@ -1,0 +1,165 @@
+"""Service: introduces an application, the protocols and the listeners to each other; starts, drains and stops.
+
+Called by daphne.server (the door with a reactor around it) and by everything that serves inside a running loop. Calls
+application/, layers/, worker/, protocols/ and endpoints. Needs a running asyncio loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import random
+from typing import Any
+
+from asgiref.compatibility import guarantee_single_callable
+
+from daphne.application.lifespan import Lifespan
+from daphne.application.running import Application, Runner
+from daphne.application.target import check_target, is_channel_layer, load_target
+from daphne.endpoints import listen
+from daphne.protocols.site import ActionLogger, Site
+from daphne.tls_info import tls_info
+from daphne.settings import Settings
+
+logger = logging.getLogger("daphne.server")
+
+LAYER_HTTP_TIMEOUT = 120.0
+"""Seconds that a worker has to answer where `--http-timeout` is not given."""
+_CLOSES_A_SECOND = 100
+"""WebSockets that a stopping server closes in a second, so that their clients do not come back in one wave."""
+
+
+class Service:
+    """One target, served on any number of endpoints.
+
+    `target` is a channel layer or an ASGI 2 or 3 application (TargetError otherwise). Use: `await start(reactor, endpoints)`, then
+    `await stop()`.
+    """
+
+    def __init__(self, target: Any, settings: Settings, action_logger: ActionLogger | None = None) -> None:
+        check_target(target)
+        self.settings = settings
+        self.ports: list[Any] = []
+        """The listening ports, in the order of their endpoints."""
+        self._target = target
+        self._action_logger = action_logger
+        self._worker: Any = None
+        self._worker_task: asyncio.Task[Any] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+
+    async def start(self, reactor: Any, endpoints: list[str]) -> None:
+        """Start the application, then listen on every endpoint string.
+
+        Raises LifespanError or EndpointError; nothing is left listening then.
+        """
+        loop = asyncio.get_running_loop()
+        application, settings, lifespan_mode = self._application()
+        self.runner = Runner(application, loop, settings.application_close_timeout)
+        self.site = Site(
+            settings,
+            loop,
+            start=self.runner.start,
+            left=self.runner.client_left,
+            action_logger=self._action_logger,
+            tls_info=tls_info,
+        )
+        self._lifespan = Lifespan(application, lifespan_mode)
+        await self._lifespan.startup()
+        self.site.scopes.state = self._lifespan.state
+        if self._worker is not None:
+            self._worker_task = asyncio.ensure_future(self._worker.run())
+        if settings.http2:
+            logger.info("HTTP/2 support enabled")
+        try:
+            for endpoint in endpoints:
+                logger.info("Configuring endpoint %s", endpoint)
+                port = await listen(reactor, endpoint, self.site).asFuture(loop)
+                self.ports.append(port)
+                _say_listening(endpoint, port)
+        except BaseException:
+            await self.stop()
+            raise
+
+    def _application(self) -> tuple[Application, Settings, str]:
+        """What runs once per stream, the settings of its streams, and the lifespan mode."""
+        settings = self.settings
+        if not is_channel_layer(self._target):
+            return guarantee_single_callable(self._target), settings, settings.lifespan
+        from daphne.layers.adapters import adapt
+        from daphne.layers.bridge import Bridge
+
+        layer = adapt(self._target, force_sync=settings.force_sync)
+        if settings.worker is not None:
+            from daphne.worker import Worker
+
+            self._worker = Worker(
+                layer, guarantee_single_callable(load_target(settings.worker)), lifespan=settings.lifespan
+            )
+        # The bridge keeps the time limit itself: it knows what the workers were told and what they still owe.
+        timeout = LAYER_HTTP_TIMEOUT if settings.http_timeout is None else settings.http_timeout
+        bridge = Bridge(layer, dataclasses.replace(settings, http_timeout=timeout))
+        return bridge, dataclasses.replace(settings, http_timeout=0), "on"
+
+    async def stop(self) -> None:
+        """Accept no more, let what is under way finish within `graceful_timeout` seconds, and end the application.
+
+        May be called any number of times; all calls return when the one stop is done.
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop())
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self) -> None:
+        for port in self.ports:
+            port.stopListening()
+        if self.site.connections or self.runner.streams:
+            await self._drain()
+        cancelled = self.runner.cancel_all()
+        if cancelled:
+            logger.warning("Killed %d pending application instances", cancelled)
+        for connection in list(self.site.connections):
+            connection.transport.abortConnection()
+        if self._worker is not None:
+            await self._worker.drain()
+        await self._lifespan.shutdown()
+
+    async def _drain(self) -> None:
+        self.site.draining = True
+        loop = asyncio.get_running_loop()
+        connections = list(self.site.connections)
+        sockets = [
+            connection
+            for connection in connections
+            if hasattr(connection, "stream") and _is_socket(connection)
+        ]
+        window = min(self.settings.drain_window, len(sockets) / _CLOSES_A_SECOND)
+        for connection in connections:
+            if connection in sockets:
+                loop.call_later(random.uniform(0, window), connection.drain)
+            else:
+                connection.drain()
+        deadline = loop.time() + self.settings.graceful_timeout
+        while (self.site.connections or self.runner.streams) and loop.time() < deadline:
+            await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        """End at once: no grace for anybody."""
+        if self._stopping is not None:
+            self._stopping.cancel()
+        for connection in list(self.site.connections):
+            connection.transport.abortConnection()
+        self.runner.cancel_all()
+
+
+def _is_socket(connection: Any) -> bool:
+    stream = connection.stream
+    return stream is not None and stream.kind == "websocket"
+
+
+def _say_listening(endpoint: str, port: Any) -> None:
+    host = port.getHost()
+    if hasattr(host, "host"):
+        logger.info("Listening on TCP address %s:%s", host.host, host.port)
+    else:
+        logger.info("Listening on endpoint %s", endpoint)

@@ -1,0 +1,185 @@
+"""The validated request head: what every protocol parses once, and everything else judges by.
+
+Made by protocols/ (one per request), read by scope, streams and the WebSocket handshake. The rules here are
+those that hold on every wire; framing rules of one wire stand in that wire's module.
+"""
+
+from __future__ import annotations
+
+import re
+
+from daphne.errors import RequestRefused
+
+Headers = list[tuple[bytes, bytes]]
+
+PLAIN, SPECIAL, DROPPED = 0, 1, 2
+
+_SPECIAL_NAMES = frozenset(
+    b"host content-length transfer-encoding connection upgrade expect daphne-root-path".split()
+)
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_AUTHORITY = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]{0,5})?",
+)
+_TARGET = re.compile(rb"[!\"$-~]+")  # printable ASCII but "#": a fragment is no part of a target
+_MOST_NAMES = 1024
+
+field_names: dict[bytes, tuple[bytes, int]] = {}
+"""Name as received -> (lower-case name, PLAIN, SPECIAL or DROPPED); filled as names come, within a bound."""
+
+
+def learn_field_name(name: bytes) -> tuple[bytes, int]:
+    """Judge a field name that is not in `field_names` yet.
+
+    Names with `_` are dropped, since CGI-style servers behind us cannot tell them from those with `-`
+    (CVE-2015-0219); so is `Proxy` (CVE-2016-5385).
+    """
+    lower = name.lower()
+    if b"_" in lower or lower == b"proxy":
+        kind = DROPPED
+    elif lower in _SPECIAL_NAMES:
+        kind = SPECIAL
+    else:
+        kind = PLAIN
+    if len(field_names) < _MOST_NAMES and len(lower) <= 64:
+        field_names[name] = (lower, kind)
+    return lower, kind
+
+
+def is_token(value: bytes) -> bool:
+    """Whether `value` is an RFC 9110 section 5.6.2 token."""
+    return _TOKEN.fullmatch(value) is not None
+
+
+def token_list(value: bytes) -> list[bytes]:
+    """The lower-cased elements of a comma-separated list field (RFC 9110 section 5.6.1), empty ones left out."""
+    return [token for item in value.lower().split(b",") if (token := item.strip(b" \t"))]
+
+
+def is_authority(value: bytes) -> bool:
+    """Whether `value` is a well-formed `host [":" port]` (RFC 9110 section 7.2, RFC 3986 section 3.2)."""
+    if _AUTHORITY.fullmatch(value) is None:
+        return False
+    port = value.rpartition(b":")[2] if not value.endswith(b"]") and b":" in value else b""
+    return not port or int(port) <= 65535
+
+
+class RequestHead:
+    """One request's head, validated. All bytes are as received, except that names are lower-case."""
+
+    __slots__ = (
+        "chunked",
+        "connection",
+        "content_length",
+        "expects_continue",
+        "headers",
+        "host",
+        "http_version",
+        "method",
+        "query_string",
+        "raw_path",
+        "root_path",
+        "scheme",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(self, method: str, target: bytes, http_version: str, headers: Headers) -> None:
+        self.method = method
+        self.target = target
+        """The request target as it stood on the wire (in HTTP/2: `:path`)."""
+        self.http_version = http_version
+        self.headers = headers
+        self.raw_path = target
+        self.query_string = b""
+        self.scheme: bytes | None = None
+        """The scheme of an absolute target or of HTTP/2's `:scheme`; says nothing about how the connection is secured."""
+        self.host: bytes | None = None
+        self.content_length: int | None = None
+        self.chunked = False
+        self.connection: list[bytes] = []
+        """The options of the Connection field, lower-case."""
+        self.upgrade: list[bytes] = []
+        """The protocols of the Upgrade field, lower-case."""
+        self.expects_continue = False
+        self.root_path: bytes | None = None
+        """The value of `Daphne-Root-Path`, which only trusted peers may set."""
+
+    def take_special(self, name: bytes, value: bytes) -> None:
+        """Note what a SPECIAL field says.
+
+        Raises RequestRefused for what can be read in two ways: repeated Host, repeated or non-decimal Content-Length
+        (RFC 9112 section 6.3), an expectation that is not `100-continue` (RFC 9110 section 10.1.1).
+        """
+        if name == b"host":
+            if self.host is not None:
+                raise RequestRefused(400, "more than one Host field")
+            if not is_authority(value):
+                raise RequestRefused(400, "malformed Host field")
+            self.host = value
+        elif name == b"connection":
+            self.connection += token_list(value)
+        elif name == b"content-length":
+            if self.content_length is not None:
+                raise RequestRefused(400, "more than one Content-Length field")
+            if not value.isdigit() or len(value) > 18:
+                raise RequestRefused(400, "malformed Content-Length field")
+            self.content_length = int(value)
+        elif name == b"transfer-encoding":
+            if self.chunked:
+                raise RequestRefused(400, "more than one Transfer-Encoding field")
+            if value.lower() != b"chunked":
+                raise RequestRefused(400, "a transfer coding other than chunked alone")
+            self.chunked = True
+        elif name == b"upgrade":
+            self.upgrade += token_list(value)
+        elif name == b"expect":
+            if value.lower() != b"100-continue":
+                raise RequestRefused(417, "an expectation other than 100-continue")
+            self.expects_continue = True
+        elif name == b"daphne-root-path":
+            self.root_path = value
+
+    def take_target(self) -> None:
+        """Split the target into path and query after its form (RFC 9112 section 3.2).
+
+        Origin-form and asterisk-form (OPTIONS only) stand as they are; of an absolute-form the path is taken and its
+        authority replaces the Host field (RFC 9112 section 3.2.2). Raises RequestRefused(400) for all else.
+        """
+        target = self.target
+        if target[:1] != b"/":
+            target = self._absolute_or_asterisk(target)
+        if b"?" in target:
+            self.raw_path, _, self.query_string = target.partition(b"?")
+        else:
+            self.raw_path = target
+
+    def _absolute_or_asterisk(self, target: bytes) -> bytes:
+        if target == b"*" and self.method == "OPTIONS":
+            return target
+        scheme, separator, rest = target.partition(b"://")
+        scheme = scheme.lower()
+        if not separator or scheme not in (b"http", b"https"):
+            raise RequestRefused(400, "a target in none of the forms that this server answers")
+        end = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
+        authority, path = rest[:end], rest[end:]
+        if not authority or not is_authority(authority) or authority[:1] == b":":
+            raise RequestRefused(400, "malformed authority in the target")
+        self.scheme = scheme
+        self.replace_host(authority)
+        return path if path[:1] == b"/" else b"/" + path
+
+    def replace_host(self, authority: bytes) -> None:
+        """Let `authority` stand as the only Host field, at the place of the old one or at the front."""
+        self.host = authority
+        for index, (name, _) in enumerate(self.headers):
+            if name == b"host":
+                self.headers[index] = (b"host", authority)
+                return
+        self.headers.insert(0, (b"host", authority))
+
+
+def check_target(target: bytes) -> None:
+    """Raise RequestRefused(400) unless `target` is printable ASCII without a fragment (RFC 3986, RFC 9112 section 3.2)."""
+    if _TARGET.fullmatch(target) is None:
+        raise RequestRefused(400, "invalid characters in the target")

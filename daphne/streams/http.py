@@ -1,0 +1,358 @@
+"""HTTPStream: one request and its response, as ASGI sees them.
+
+Made by a protocol for each request, run by application/running.py, which calls the application with
+`stream.scope, stream.receive, stream.send`. Calls its `Wire`: the protocol's side of the exchange.
+
+What may be sent when stands in the tables at the end: state -> {event type -> step}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from daphne.errors import ApplicationError, ClientDisconnected
+from daphne.streams.head import Headers
+from daphne.streams.pages import PAGE_HEADERS, error_page
+from daphne.streams.response import ResponseHead, check_fields, check_response
+from daphne.streams.scope import Scope
+from daphne.streams.signal import Signal
+
+Event = dict[str, Any]
+
+
+class Wire(Protocol):
+    """What a protocol offers to its stream. Every call is made on the loop's thread; none of them blocks."""
+
+    write_paused: bool
+    """Whether the peer takes less than was written; `send()` then waits in `writable()`."""
+
+    def respond(self, stream: HTTPStream, head: ResponseHead, body: bytes, more: bool) -> None:
+        """Write the head and the first part of the body; `more` says whether anything follows."""
+
+    def respond_more(self, stream: HTTPStream, body: bytes, more: bool) -> None:
+        """Write a further part of the body."""
+
+    def respond_trailers(self, stream: HTTPStream, trailers: Headers) -> None:
+        """End the response with trailer fields."""
+
+    def early_hint(self, stream: HTTPStream, headers: Headers) -> None:
+        """Write a 103 response (RFC 8297)."""
+
+    async def respond_file(self, stream: HTTPStream, descriptor: int, size: int) -> None:
+        """Write the first `size` bytes of an open file as body; return when they are on their way.
+
+        Raises ClientDisconnected when the client leaves, ApplicationError when the file has shrunk.
+        """
+
+    async def writable(self, stream: HTTPStream) -> None:
+        """Return once the peer has taken enough, or raise ClientDisconnected."""
+
+    def body_wanted(self, stream: HTTPStream) -> None:
+        """The application waits for body that is not there: read on, and say `100 Continue` if that is awaited."""
+
+    def body_full(self, stream: HTTPStream) -> None:
+        """The application has not taken what is there: read no more for now."""
+
+    def cut(self, stream: HTTPStream) -> None:
+        """End the exchange so that the client can tell that the response is not complete (R13)."""
+
+
+class HTTPStream:
+    """The state of one exchange.
+
+    The protocol calls `body_received`, `client_left` and `cancelled_by_server`; the application `receive` and `send`; the
+    runner `application_returned` and `application_failed`.
+    """
+
+    kind = "http"
+    task: asyncio.Task[None] | None = None
+    response: ResponseHead | None = None
+    sent = 0
+    """Body bytes that went to the wire, before any framing."""
+    complete = False
+    """Whether the response has been written to its end."""
+    disconnected = False
+    """Whether the client has gone (or was cut off)."""
+    half_closed = False
+    """Whether the client will send no more, so that `receive()` reports a disconnect while `send()` still works."""
+    _trailers_follow = False
+    _body: deque[bytes] | None = None
+    _body_size = 0
+    _arrival: Signal | None = None
+    _disconnect_told = False
+
+    def __init__(
+        self,
+        wire: Wire,
+        scope: Scope,
+        loop: asyncio.AbstractEventLoop,
+        body_complete: bool,
+        window: int,
+        event_size: int | None,
+    ) -> None:
+        """`window`: bytes of unread body before reading pauses. `event_size`: exact size of body events, or None."""
+        self.scope = scope
+        self._wire = wire
+        self._loop = loop
+        self._body_complete = body_complete
+        self._body_told = False
+        self._window = window
+        self._event_size = event_size
+        self._steps = _WAITING
+        self.started_at = loop.time()
+
+    # ---- the request body ------------------------------------------------------------------------------------------------
+
+    def body_received(self, data: bytes, complete: bool) -> None:
+        """Take a part of the request body from the wire; `complete` with the last one (which may be empty)."""
+        if data and not (self.complete or self.disconnected):
+            if self._body is None:
+                self._body = deque()
+            self._body.append(data)
+            self._body_size += len(data)
+        self._body_complete = complete
+        if self._arrival is not None:
+            self._arrival.fire()
+        if self._body_size > self._window and not complete:
+            self._wire.body_full(self)
+
+    async def receive(self) -> Event:
+        """The next ASGI event: `http.request` until the body is complete, then `http.disconnect` once the exchange is over."""
+        while True:
+            if not self._body_told and self._body_ready():
+                return self._body_event()
+            if self.disconnected or self.complete or (self.half_closed and self._body_told):
+                self._disconnect_told = True
+                return {"type": "http.disconnect"}
+            if not self._body_told:
+                self._wire.body_wanted(self)
+                if self._body_ready() or self.disconnected:
+                    continue
+            if self._arrival is None:
+                self._arrival = Signal(self._loop)
+            await self._arrival.wait()
+
+    def _body_ready(self) -> bool:
+        if self._body_complete:
+            return True
+        if self.disconnected or self.complete:
+            return False
+        return self._body_size >= (self._event_size or 1)
+
+    def _body_event(self) -> Event:
+        size = self._event_size
+        if size is not None and self._body_size >= size:
+            body = self._take_exactly(size)
+            # An exact multiple is followed by an empty last event, as daphne 4 did it.
+            return {"type": "http.request", "body": body, "more_body": True}
+        if self._body is None:
+            body = b""
+        elif len(self._body) == 1:
+            body = self._body.pop()
+        else:
+            body = b"".join(self._body)
+            self._body.clear()
+        self._body_size = 0
+        more = not self._body_complete
+        self._body_told = not more
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    def _take_exactly(self, size: int) -> bytes:
+        assert self._body is not None
+        whole = b"".join(self._body)
+        self._body.clear()
+        self._body.append(whole[size:])
+        self._body_size = len(whole) - size
+        return whole[:size]
+
+    # ---- the response ------------------------------------------------------------------------------------------------------
+
+    async def send(self, event: Event) -> None:
+        """Take one ASGI event from the application.
+
+        Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself or at this point
+        (nothing of it has been written then), and ClientDisconnected once the client has gone.
+        """
+        step = self._steps.get(event["type"])
+        if step is None or self.disconnected:
+            raise self._refusal(event)
+        pending = step(self, event)
+        if pending is not None:
+            await pending
+        elif self._wire.write_paused:
+            await self._wire.writable(self)
+
+    def _refusal(self, event: Event) -> Exception:
+        if self.disconnected:
+            return ClientDisconnected("the client has disconnected")
+        return ApplicationError(f"Unexpected event {event['type']!r} {_WHERE[id(self._steps)]}")
+
+    def _start(self, event: Event) -> None:
+        self.response = check_response(event.get("status"), event.get("headers") or ())
+        self._trailers_follow = bool(event.get("trailers", False))
+        self._steps = _STARTED
+
+    def _first_body(self, event: Event) -> None:
+        body, more = _body_of(event)
+        head = self.response
+        assert head is not None
+        if head.content_length is not None:
+            self._check_length(head, len(body), more)
+        self.sent = len(body)
+        self._steps = _SENDING
+        self._advance(more)
+        self._wire.respond(self, head, body, more or self._trailers_follow)
+        if self.complete:
+            self._finished()
+
+    def _more_body(self, event: Event) -> None:
+        body, more = _body_of(event)
+        head = self.response
+        assert head is not None
+        if head.content_length is not None:
+            self._check_length(head, self.sent + len(body), more)
+        self.sent += len(body)
+        self._advance(more)
+        self._wire.respond_more(self, body, more or self._trailers_follow)
+        if self.complete:
+            self._finished()
+
+    async def _file(self, event: Event) -> None:
+        """`http.response.pathsend` (ASGI extension): the whole file is the body, and the last of it."""
+        head = self.response
+        assert head is not None
+        with open(event["path"], "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if head.content_length is None and not head.bodiless:
+                head.content_length = size
+                head.headers.append((b"content-length", b"%d" % size))
+            self._check_length(head, size, False)
+            self._steps = _SENDING
+            self._wire.respond(self, head, b"", True)
+            if self.scope["method"] != "HEAD" and not head.bodiless:
+                await self._wire.respond_file(self, file.fileno(), size)
+                self.sent = size
+        if self.disconnected:
+            raise ClientDisconnected("the client has disconnected")
+        self._advance(False)
+        self._wire.respond_more(self, b"", self._trailers_follow)
+        if self.complete:
+            self._finished()
+
+    def _trailers(self, event: Event) -> None:
+        trailers = check_fields(event.get("headers") or ())
+        if event.get("more_trailers", False):
+            raise ApplicationError("more_trailers: send all trailers in one event")
+        self._complete()
+        self._wire.respond_trailers(self, [(name.lower(), value) for name, value in trailers])
+        self._finished()
+
+    def _early_hint(self, event: Event) -> None:
+        links = [(b"link", link) for link in event.get("links") or ()]
+        self._wire.early_hint(self, check_fields(links))
+
+    def _advance(self, more: bool) -> None:
+        if not more:
+            if self._trailers_follow:
+                self._steps = _TRAILING
+            else:
+                self._complete()
+
+    def _complete(self) -> None:
+        self._steps = _DONE
+        self.complete = True
+
+    def _finished(self) -> None:
+        if self._arrival is not None:
+            self._arrival.fire()
+
+    def _check_length(self, head: ResponseHead, total: int, more: bool) -> None:
+        """Never a byte more than Content-Length (RFC 9110 section 8.6); a shorter body is no complete response."""
+        declared = head.content_length
+        assert declared is not None
+        if self.scope.get("method") == "HEAD" or head.bodiless:
+            return
+        if total > declared:
+            raise ApplicationError(f"Body of at least {total} bytes for a Content-Length of {declared}")
+        if total < declared and not more:
+            raise ApplicationError(f"Body of {total} bytes for a Content-Length of {declared}")
+
+    @property
+    def begun(self) -> bool:
+        """Whether bytes of the final response have gone to the wire."""
+        return self._steps is _SENDING or self._steps is _TRAILING or self.complete
+
+    # ---- ends ----------------------------------------------------------------------------------------------------------------
+
+    def answer(self, status: int, text: str | None = None) -> None:
+        """Answer with the server's own page if the response has not begun, or else cut it."""
+        if self.complete or self.disconnected:
+            return
+        if self.begun:
+            self.disconnected = True
+            self._wire.cut(self)
+        else:
+            body = error_page(status, text)
+            head = check_response(status, PAGE_HEADERS)
+            head.content_length = len(body)
+            head.headers.append((b"content-length", str(len(body)).encode()))
+            self.response = head
+            self.sent = len(body)
+            self._complete()
+            self._wire.respond(self, head, body, False)
+        self._finished()
+
+    def application_returned(self) -> bool:
+        """The application is done. False if it owed a complete response; it has been answered (500) or cut then."""
+        if self.complete or self.disconnected:
+            return True
+        self.answer(500)
+        return False
+
+    def application_failed(self) -> None:
+        """The application raised: 500 in the same turn, or a cut once the response has begun."""
+        self.answer(500)
+
+    def client_left(self) -> None:
+        """The connection or the stream is gone: `receive()` says so, and `send()` raises from now on."""
+        if not self.disconnected:
+            self.disconnected = True
+            self._finished()
+
+    def client_half_closed(self) -> None:
+        """The client sends no more but may still read (TCP half-close)."""
+        self.half_closed = True
+        self._finished()
+
+
+def _body_of(event: Event) -> tuple[bytes, bool]:
+    body = event.get("body", b"")
+    if type(body) is not bytes:
+        if not isinstance(body, (bytes, bytearray, memoryview)):
+            raise ApplicationError(f"Body expected to be `bytes`, but got `{type(body)}`")
+        body = bytes(body)
+    return body, bool(event.get("more_body", False))
+
+
+_Steps = dict[str, Callable[[HTTPStream, Event], Coroutine[Any, Any, None] | None]]
+
+_WAITING: _Steps = {
+    "http.response.start": HTTPStream._start,
+    "http.response.early_hint": HTTPStream._early_hint,
+}
+_STARTED: _Steps = {"http.response.body": HTTPStream._first_body, "http.response.pathsend": HTTPStream._file}
+_SENDING: _Steps = {"http.response.body": HTTPStream._more_body}
+_TRAILING: _Steps = {"http.response.trailers": HTTPStream._trailers}
+_DONE: _Steps = {}
+
+_WHERE = {
+    id(_WAITING): "before 'http.response.start'",
+    id(_STARTED): "after 'http.response.start'",
+    id(_SENDING): "within the response body",
+    id(_TRAILING): "where 'http.response.trailers' is due",
+    id(_DONE): "after the response is complete",
+}

@@ -1,0 +1,38 @@
+"""A signal that coroutines wait for, made so that nobody pays for it until somebody waits.
+
+Used by the streams (an application waits for an event) and by the protocols (`send()` waits for room).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Signal:
+    """Wakes every coroutine that waits when it fires; keeps no state between firings.
+
+    A waiter re-checks its own condition after it wakes, as with a condition variable.
+    """
+
+    __slots__ = ("_loop", "_waiters")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def wait(self) -> None:
+        """Return after the next `fire()`. Cancelling one waiter leaves the others waiting."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def fire(self) -> None:
+        """Wake all who wait now."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

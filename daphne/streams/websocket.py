@@ -1,0 +1,379 @@
+"""WebSocketStream: one WebSocket from the handshake to the close, as ASGI sees it.
+
+Made by a protocol for each handshake (HTTP/1.1 Upgrade or HTTP/2 extended CONNECT), run by application/running.py. Until the
+application accepts, it is an HTTP exchange with a `HandshakeWire`; from then on it has a `Socket`, the framing protocol.
+
+What may be sent when stands in the tables at the end: state -> {event type -> step}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from daphne.errors import ApplicationError, ClientDisconnected
+from daphne.streams import closecodes
+from daphne.streams.deadlines import Deadline
+from daphne.streams.head import Headers
+from daphne.streams.pages import PAGE_HEADERS, error_page
+from daphne.streams.response import ResponseHead, check_fields, check_response
+from daphne.streams.scope import Scope
+from daphne.streams.signal import Signal
+
+Event = dict[str, Any]
+
+
+class Socket(Protocol):
+    """The framing protocol of an accepted WebSocket, as the stream sees it."""
+
+    write_paused: bool
+    """Whether the peer takes less than was written."""
+
+    def send_message(self, payload: bytes, binary: bool) -> None:
+        """Write one message."""
+
+    def close(self, code: int, reason: bytes) -> None:
+        """Write a close frame and await the peer's, for a time."""
+
+    async def writable(self) -> None:
+        """Return once the peer has taken enough, or raise ClientDisconnected."""
+
+    def pause_reading(self) -> None:
+        """Let the peer wait: the application has not taken what is there."""
+
+    def resume_reading(self) -> None:
+        """Read on."""
+
+
+class HandshakeWire(Protocol):
+    """What a protocol offers to a WebSocket that is not accepted yet: an HTTP exchange that may become a socket."""
+
+    write_paused: bool
+
+    def respond(self, stream: Any, head: ResponseHead, body: bytes, more: bool) -> None:
+        """Write a refusal's head and the first part of its body."""
+
+    def respond_more(self, stream: Any, body: bytes, more: bool) -> None:
+        """Write a further part of the refusal's body."""
+
+    async def writable(self, stream: Any) -> None:
+        """Return once the peer has taken enough."""
+
+    def cut(self, stream: Any) -> None:
+        """End the exchange so that the client can tell that the response is not complete."""
+
+    def accept_websocket(self, stream: WebSocketStream, subprotocol: str | None, headers: Headers) -> Socket:
+        """Complete the opening handshake. From now on the transport belongs to the socket."""
+
+
+class WebSocketStream:
+    """The state of one WebSocket.
+
+    The protocol calls `message_received`, `socket_closed`, `client_left`; the application `receive` and `send`; the
+    runner `application_returned` and `application_failed`.
+    """
+
+    kind = "websocket"
+    task: asyncio.Task[None] | None = None
+    response: ResponseHead | None = None
+    sent = 0
+    socket: Socket | None = None
+    complete = False
+    """Whether the handshake has been refused and the refusal written to its end."""
+    disconnected = False
+    _reading_paused = False
+    _queued = 0
+    _told_connect = False
+    _close_event: Event | None = None
+    _arrival: Signal | None = None
+
+    def __init__(
+        self,
+        wire: HandshakeWire,
+        scope: Scope,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        subprotocols: tuple[str, ...],
+        window: int,
+        connect_timeout: float,
+        log: Callable[[str, WebSocketStream], None],
+    ) -> None:
+        """`subprotocols`: the server's own choice where the application makes none. `window`: bytes of untaken messages before
+        reading pauses. `connect_timeout`: seconds for the application to accept or refuse, 0 or less for no limit.
+        `log` is told "connecting", "connected", "rejected" and "disconnected", once each."""
+        self.scope = scope
+        self._wire = wire
+        self._loop = loop
+        self._subprotocols = subprotocols
+        self._window = window
+        self._log = log
+        self._messages: deque[str | bytes] = deque()
+        self._steps = _CONNECTING
+        self.started_at = loop.time()
+        self._deadline: Deadline | None = None
+        if connect_timeout > 0:
+            self._deadline = Deadline(loop, self._connect_timed_out)
+            self._deadline.set(connect_timeout)
+        log("connecting", self)
+
+    # ---- from the wire --------------------------------------------------------------------------------------------------------
+
+    def message_received(self, message: str | bytes) -> None:
+        """Take one complete message: str for text, bytes for binary."""
+        if self._steps is not _OPEN:
+            return
+        self._messages.append(message)
+        self._queued += len(message)
+        if self._arrival is not None:
+            self._arrival.fire()
+        if self._queued > self._window and not self._reading_paused:
+            self._reading_paused = True
+            assert self.socket is not None
+            self.socket.pause_reading()
+
+    def socket_closed(self, code: int, reason: str) -> None:
+        """The socket is closed, with the peer's close code, 1005 if it gave none, 1006 if it did not close (RFC 6455 7.1.5)."""
+        if not self.disconnected:
+            self._end(code, reason)
+            self._log("disconnected", self)
+
+    def client_left(self) -> None:
+        """The connection is gone before the handshake was complete."""
+        self.socket_closed(closecodes.ABNORMAL, "")
+
+    client_half_closed = client_left
+
+    def body_received(self, data: bytes, complete: bool) -> None:
+        """A handshake has no body; nothing to do."""
+
+    # ---- receive ----------------------------------------------------------------------------------------------------------------
+
+    async def receive(self) -> Event:
+        """The next ASGI event: `websocket.connect`, then `websocket.receive` per message, then `websocket.disconnect`."""
+        if not self._told_connect:
+            self._told_connect = True
+            return {"type": "websocket.connect"}
+        while True:
+            if self._messages:
+                return self._message_event(self._messages.popleft())
+            if self._close_event is not None:
+                return dict(self._close_event)
+            if self._arrival is None:
+                self._arrival = Signal(self._loop)
+            await self._arrival.wait()
+
+    def _message_event(self, message: str | bytes) -> Event:
+        self._queued -= len(message)
+        if self._reading_paused and self._queued * 2 <= self._window:
+            self._reading_paused = False
+            if self.socket is not None and not self.disconnected:
+                self.socket.resume_reading()
+        if type(message) is str:
+            return {"type": "websocket.receive", "text": message}
+        return {"type": "websocket.receive", "bytes": message}
+
+    # ---- send --------------------------------------------------------------------------------------------------------------------
+
+    async def send(self, event: Event) -> None:
+        """Take one ASGI event from the application.
+
+        Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself or at this point,
+        and ClientDisconnected once the socket is closed.
+        """
+        step = self._steps.get(event["type"])
+        if step is None or self.disconnected:
+            raise self._refusal(event)
+        pending = step(self, event)
+        if pending is not None:
+            await pending
+
+    def _refusal(self, event: Event) -> Exception:
+        if self.disconnected or self._steps is _CLOSED:
+            return ClientDisconnected("the WebSocket is closed")
+        return ApplicationError(f"Unexpected event {event['type']!r} {_WHERE[id(self._steps)]}")
+
+    def _accept(self, event: Event) -> None:
+        headers = check_fields(event.get("headers") or ())
+        subprotocol = self._choose(event.get("subprotocol"))
+        for name, _ in headers:
+            if name.lower().startswith(b"sec-websocket-"):
+                raise ApplicationError(f"Header {name!r} belongs to the handshake; use `subprotocol`")
+        self._stop_waiting()
+        self._steps = _OPEN
+        self._log("connected", self)
+        # The socket may deliver early frames, or its end, before this returns.
+        self._wire.accept_websocket(self, subprotocol, [(name.lower(), value) for name, value in headers])
+
+    def _choose(self, wanted: Any) -> str | None:
+        offered = self.scope["subprotocols"]
+        if wanted is None:
+            return next((name for name in offered if name in self._subprotocols), None)
+        if wanted not in offered:
+            raise ApplicationError(
+                f"Subprotocol {wanted!r} was not offered by the client (RFC 6455 section 4.2.2)"
+            )
+        return str(wanted)
+
+    def _send_message(self, event: Event) -> Coroutine[Any, Any, None] | None:
+        text, data = event.get("text"), event.get("bytes")
+        socket = self.socket
+        assert socket is not None
+        if (text is None) == (data is None):
+            raise ApplicationError("`websocket.send` takes exactly one of `text` and `bytes`")
+        if text is not None:
+            if not isinstance(text, str):
+                raise ApplicationError(f"`text` expected to be `str`, but got `{type(text)}`")
+            socket.send_message(text.encode("utf-8"), False)
+        else:
+            if not isinstance(data, (bytes, bytearray, memoryview)):
+                raise ApplicationError(f"`bytes` expected to be `bytes`, but got `{type(data)}`")
+            socket.send_message(bytes(data), True)
+        return socket.writable() if socket.write_paused else None
+
+    def _close(self, event: Event) -> None:
+        code = event.get("code")
+        code = closecodes.NORMAL if code is None else code
+        reason = event.get("reason") or ""
+        if type(code) is not int or not closecodes.may_be_sent(code):
+            raise ApplicationError(f"Close code {code!r} may not be sent (RFC 6455 section 7.4)")
+        if not isinstance(reason, str):
+            raise ApplicationError(f"Close reason expected to be `str`, but got `{type(reason)}`")
+        self._close_socket(code, reason)
+
+    def _close_socket(self, code: int, reason: str) -> None:
+        self._steps = _CLOSED
+        assert self.socket is not None
+        if not self.disconnected:
+            self.socket.close(code, closecodes.reason_bytes(reason))
+
+    def _reject(self, event: Event) -> None:
+        self._refuse(403)
+
+    def _deny(self, event: Event) -> None:
+        """`websocket.http.response.start`: the application's own refusal (ASGI extension)."""
+        self.response = check_response(event.get("status"), event.get("headers") or ())
+        self._steps = _DENYING
+
+    def _deny_body(self, event: Event) -> Coroutine[Any, Any, None] | None:
+        body, more = event.get("body", b""), bool(event.get("more_body", False))
+        head = self.response
+        if type(body) is not bytes:
+            raise ApplicationError(f"Body expected to be `bytes`, but got `{type(body)}`")
+        assert head is not None
+        total = self.sent + len(body)
+        if head.content_length is not None and (
+            total > head.content_length or (not more and total < head.content_length)
+        ):
+            raise ApplicationError(f"Body of {total} bytes for a Content-Length of {head.content_length}")
+        begun = self._steps is _DENYING_BODY
+        self._steps = _DENYING_BODY if more else _CLOSED
+        self.sent = total
+        self._stop_waiting()
+        if not more:
+            self._refused()
+        if begun:
+            self._wire.respond_more(self, body, more)
+        else:
+            self._wire.respond(self, head, body, more)
+        return self._wire.writable(self) if self._wire.write_paused and more else None
+
+    @property
+    def begun(self) -> bool:
+        """Whether bytes of a refusal have gone to the wire."""
+        return self._steps is _DENYING_BODY or self.complete
+
+    # ---- ends --------------------------------------------------------------------------------------------------------------------
+
+    def _refuse(self, status: int) -> None:
+        """Refuse the handshake with the server's own page on a connection that stays."""
+        body = error_page(status)
+        head = check_response(status, [*PAGE_HEADERS, (b"content-length", b"%d" % len(body))])
+        self.response = head
+        self.sent = len(body)
+        self._refused()
+        self._wire.respond(self, head, body, False)
+
+    def _refused(self) -> None:
+        self._stop_waiting()
+        self._steps = _CLOSED
+        self.complete = True
+        self._log("rejected", self)
+        self._end(closecodes.ABNORMAL, "")
+        self._log("disconnected", self)
+
+    def _end(self, code: int, reason: str) -> None:
+        self._stop_waiting()
+        self.disconnected = True
+        self._close_event = {"type": "websocket.disconnect", "code": code, "reason": reason}
+        if self._arrival is not None:
+            self._arrival.fire()
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.close()
+            self._deadline = None
+
+    def _connect_timed_out(self) -> None:
+        if self._steps is _CONNECTING:
+            self._refuse(403)
+        else:
+            self._cut()
+
+    def answer(self, status: int, text: str | None = None) -> None:
+        """End the socket from the server's side: refuse a handshake with `status`, close an open socket with 1011."""
+        if self.disconnected:
+            return
+        if self._steps is _CONNECTING or self._steps is _DENYING:
+            self._refuse(status)
+        elif self._steps is _DENYING_BODY:
+            self._cut()
+        elif self._steps is _OPEN:
+            self._close_socket(closecodes.INTERNAL_ERROR, "")
+
+    def _cut(self) -> None:
+        self._end(closecodes.ABNORMAL, "")
+        self._wire.cut(self)
+
+    def close_with(self, code: int, reason: str = "") -> None:
+        """Close an open socket, or refuse a handshake with 503, because the server says so (stop, limits)."""
+        if self._steps is _OPEN:
+            self._close_socket(code, reason)
+        elif not self.disconnected:
+            self.answer(503)
+
+    def application_returned(self) -> bool:
+        """The application is done: an open socket closes with 1000. False if it owed an answer to the handshake (500 then)."""
+        if self._steps is _OPEN and not self.disconnected:
+            self._close_socket(closecodes.NORMAL, "")
+            return True
+        if self.disconnected or self._steps is _CLOSED:
+            return True
+        self.answer(500)
+        return False
+
+    def application_failed(self) -> None:
+        """The application raised: 500 before the handshake is answered, close 1011 after it."""
+        self.answer(500)
+
+
+_Steps = dict[str, Callable[[WebSocketStream, Event], Coroutine[Any, Any, None] | None]]
+
+_CONNECTING: _Steps = {
+    "websocket.accept": WebSocketStream._accept,
+    "websocket.close": WebSocketStream._reject,
+    "websocket.http.response.start": WebSocketStream._deny,
+}
+_DENYING: _Steps = {"websocket.http.response.body": WebSocketStream._deny_body}
+_DENYING_BODY: _Steps = {"websocket.http.response.body": WebSocketStream._deny_body}
+_OPEN: _Steps = {"websocket.send": WebSocketStream._send_message, "websocket.close": WebSocketStream._close}
+_CLOSED: _Steps = {}
+
+_WHERE = {
+    id(_CONNECTING): "before the handshake is answered",
+    id(_DENYING): "after 'websocket.http.response.start'",
+    id(_DENYING_BODY): "within the refusal's body",
+    id(_OPEN): "on an open WebSocket",
+    id(_CLOSED): "on a closed WebSocket",
+}

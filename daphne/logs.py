@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import Any
+from typing import Any, cast
 
-from twisted.logger import LogEvent, LogLevel, formatEvent, globalLogBeginner, globalLogPublisher
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    formatEvent,
+    globalLogBeginner,
+    globalLogPublisher,
+)
 
 LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
 """Verbosity to logging level; with 3 the server also switches on asyncio's debug mode."""
@@ -49,7 +56,7 @@ def follow_twisted_log(verbosity: int) -> None:
     # Beginning ends Twisted's own printing of critical events, and the buffer that it keeps for this moment.
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
     warnings.showwarning = shown  # Python's warnings are none of Twisted's business here
-    globalLogPublisher.addObserver(_twisted_log)
+    globalLogPublisher.addObserver(cast(ILogObserver, _twisted_log))
 
 
 class _TwistedLog:

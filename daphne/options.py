@@ -153,13 +153,13 @@ class Text:
 
 @dataclasses.dataclass(frozen=True)
 class FieldName:
-    """The name of a header field (RFC 9110 section 5.1)."""
+    """The name of a header field (RFC 9110 section 5.1), or nothing for none."""
 
     metavar: str = "NAME"
-    allowed: str = "the name of a header field"
+    allowed: str = "the name of a header field, or nothing"
 
     def read(self, value: object) -> str:
-        if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+        if not isinstance(value, str) or (value and not _TOKEN.fullmatch(value)):
             raise ValueError("not a field name")
         return value
 

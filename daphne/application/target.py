@@ -53,7 +53,7 @@ def is_channel_layer(target: object) -> bool:
 
 
 def check_target(target: object) -> None:
-    """Raise TargetError unless `target` is a channel layer or may be an ASGI application, which is callable."""
+    """Raise TargetError unless `target` is a channel layer or callable, as ASGI applications are."""
     if isinstance(target, type) and _has_layer_shape(target):
         raise TargetError(
             f"{target.__qualname__} is the class of a channel layer; the target is an instance of it"

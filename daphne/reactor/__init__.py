@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import socket
 import sys
 from typing import Any, TypeVar
 
@@ -24,8 +25,8 @@ from daphne.reactor.certificates import TLSOptions, make_context
 from daphne.reactor.listeners import adopted_listener, tcp_listener, unix_listener
 from daphne.reactor.ports import LoopPort, TLSPort
 
-BACKLOG = 50
-"""Twisted's default for the queue of connections that wait to be accepted."""
+TWISTED_BACKLOG = 50
+"""What Twisted's methods take for connections that may wait to be accepted."""
 
 Port = TypeVar("Port", bound=LoopPort)
 
@@ -41,12 +42,19 @@ class LoopReactor(AsyncioSelectorReactor):
         """The asyncio loop that this reactor runs."""
         return self._asyncioEventloop
 
-    def listenTCP(self, port: Any, factory: Any, backlog: int = BACKLOG, interface: str = "") -> LoopPort:
+    def listenTCP(
+        self, port: Any, factory: Any, backlog: int = TWISTED_BACKLOG, interface: str = ""
+    ) -> LoopPort:
         """Listen on a TCP port; `interface` is an IPv4 or IPv6 address, empty for all of IPv4."""
         return self._serving(LoopPort(self.loop, tcp_listener(port, backlog, interface), factory, backlog))
 
     def listenUNIX(
-        self, address: str | bytes, factory: Any, backlog: int = BACKLOG, mode: int = 0o666, wantPID: Any = 0
+        self,
+        address: str | bytes,
+        factory: Any,
+        backlog: int = TWISTED_BACKLOG,
+        mode: int = 0o666,
+        wantPID: Any = 0,
     ) -> LoopPort:
         """Listen on a unix socket. Twisted's lock file (`wantPID`) is not needed, and not made."""
         listener, cleanup = unix_listener(address, backlog, mode)
@@ -54,10 +62,15 @@ class LoopReactor(AsyncioSelectorReactor):
 
     def adoptStreamPort(self, fileDescriptor: int, addressFamily: int, factory: Any) -> LoopPort:
         """Serve a duplicate of an inherited socket, which knows its family better than the argument."""
-        return self._serving(LoopPort(self.loop, adopted_listener(fileDescriptor), factory, BACKLOG))
+        return self._serving(LoopPort(self.loop, adopted_listener(fileDescriptor), factory, socket.SOMAXCONN))
 
     def listenTLS(
-        self, port: Any, factory: Any, options: TLSOptions, backlog: int = BACKLOG, interface: str = ""
+        self,
+        port: Any,
+        factory: Any,
+        options: TLSOptions,
+        backlog: int = TWISTED_BACKLOG,
+        interface: str = "",
     ) -> TLSPort:
         """Listen with the loop's own TLS; raises EndpointError for certificates that cannot be used."""
         context = make_context(options, factory)
@@ -65,7 +78,12 @@ class LoopReactor(AsyncioSelectorReactor):
         return self._serving(TLSPort(self.loop, listener, factory, backlog, options, context))
 
     def listenSSL(
-        self, port: Any, factory: Any, contextFactory: Any, backlog: int = BACKLOG, interface: str = ""
+        self,
+        port: Any,
+        factory: Any,
+        contextFactory: Any,
+        backlog: int = TWISTED_BACKLOG,
+        interface: str = "",
     ) -> LoopPort:
         """Listen with TLS: the loop's where that can do what is asked, else pyOpenSSL's by Twisted."""
         options = tls_options(contextFactory)

@@ -18,6 +18,9 @@ from typing import Any
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.error import CannotListenError
 
+BACKLOG = 1024
+"""Connections that may wait to be accepted; with Twisted's 50, many clients at once wait for a second."""
+
 DIRECTORY_LOCK_TRIES = 100
 DIRECTORY_LOCK_PAUSE = 0.01
 

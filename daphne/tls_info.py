@@ -1,0 +1,107 @@
+"""What the `tls` extension of ASGI says about a connection, whether the loop or pyOpenSSL does its TLS.
+
+Called by the protocols for each connection over TLS; calls the transport. It knows transports by their shape
+only.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+import sys
+from typing import Any
+
+MAXIMUM_WRAPPERS = 10
+
+VERSIONS = {"TLSv1": 0x0301, "TLSv1.1": 0x0302, "TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+
+
+def tls_info(transport: Any) -> dict[str, Any] | None:
+    """The content of `scope["extensions"]["tls"]` (ASGI TLS extension), or None without TLS or after the end.
+
+    Looks through Twisted's protocol wrappers (the PROXY protocol's is one) down to the first that encrypts.
+    """
+    twisted_tls = sys.modules.get("twisted.protocols.tls")
+    for _ in range(MAXIMUM_WRAPPERS):
+        loop_transport = getattr(transport, "loop_transport", None)
+        ssl_object = loop_transport and loop_transport.get_extra_info("ssl_object")
+        if ssl_object:
+            return _from_ssl(ssl_object)
+        if twisted_tls is not None and isinstance(transport, twisted_tls.TLSMemoryBIOProtocol):
+            return _from_pyopenssl(transport.getHandle())
+        transport = getattr(transport, "transport", None)
+    return None
+
+
+def _from_ssl(ssl_object: Any) -> dict[str, Any]:
+    # `verify_mode` of the loop's TLS lets no connection come about whose client certificate is bad.
+    return _extension(
+        server=getattr(ssl_object.context, "certificate", None),
+        clients=_client_chain(ssl_object),
+        error=None,
+        version=ssl_object.version(),
+        cipher=ssl_object.cipher()[0],
+    )
+
+
+def _client_chain(ssl_object: Any) -> list[str]:
+    """The certificates that the client sent, its own first."""
+    if ssl_object.getpeercert(binary_form=True) is None:
+        return []
+    # Only 3.13 has this in public, and as DER; the object underneath has had it since 3.10.
+    return [certificate.public_bytes() for certificate in ssl_object._sslobj.get_unverified_chain()]
+
+
+def _from_pyopenssl(connection: Any) -> dict[str, Any]:
+    from OpenSSL import crypto
+
+    def pem(certificate: Any) -> str:
+        return crypto.dump_certificate(crypto.FILETYPE_PEM, certificate).decode("ascii")
+
+    server, client = connection.get_certificate(), connection.get_peer_certificate()
+    clients = [] if client is None else [client, *(connection.get_peer_cert_chain() or [])]
+    # A verify callback may have let a bad certificate pass, and the application must not take it for a good
+    # one.
+    result = _verify_result(connection) if clients else 0
+    return _extension(
+        server=server and pem(server),
+        clients=[pem(certificate) for certificate in clients],
+        error=f"OpenSSL verification error {result}" if result else None,
+        version=connection.get_protocol_version_name(),
+        cipher=connection.get_cipher_name(),
+    )
+
+
+def _verify_result(connection: Any) -> int:
+    from OpenSSL import SSL
+
+    openssl: Any = SSL
+    return int(openssl._lib.SSL_get_verify_result(connection._ssl))  # pyOpenSSL has no public name for it
+
+
+def _extension(
+    server: str | None, clients: list[str], error: str | None, version: str | None, cipher: str | None
+) -> dict[str, Any]:
+    return {
+        "server_cert": server,
+        "client_cert_chain": clients,
+        "client_cert_name": _subject(clients[0]) if clients else None,
+        "client_cert_error": error,
+        "tls_version": VERSIONS.get(version or ""),
+        "cipher_suite": _cipher_suites().get(cipher or ""),
+    }
+
+
+def _subject(certificate: str) -> str:
+    """The distinguished name as RFC 4514 writes it."""
+    from cryptography import x509  # slow to import, and only client certificates need it
+
+    return x509.load_pem_x509_certificate(certificate.encode("ascii")).subject.rfc4514_string()
+
+
+@functools.cache
+def _cipher_suites() -> dict[str, int]:
+    """The two bytes that stand for each cipher suite on the wire, by OpenSSL's name for it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    return {cipher["name"]: cipher["id"] & 0xFFFF for cipher in context.get_ciphers()}

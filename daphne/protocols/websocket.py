@@ -1,10 +1,12 @@
-"""The WebSocket framing protocol: Autobahn's, with a stream in place of its handshake and a short path for whole data frames.
+"""The WebSocket framing protocol: Autobahn's, with a stream in place of its handshake and a short path for
+whole data frames.
 
-Made by http1 and http2 when the application accepts; reads and writes frames on the transport that it is given (a connection, or one
-HTTP/2 stream) and passes messages to its WebSocketStream.
+Made by http1 and http2 when the application accepts; reads and writes frames on the transport that it is
+given (a connection, or one HTTP/2 stream) and passes messages to its WebSocketStream.
 
-Autobahn's own parser takes whatever is not a complete, masked, unfragmented, uncompressed data frame within the limits: control frames,
-fragments, compressed messages and every violation. This file is the only one that touches Autobahn's insides.
+Autobahn's own parser takes whatever is not a complete, masked, unfragmented, uncompressed data frame within
+the limits: control frames, fragments, compressed messages and every violation. This file is the only one that
+touches Autobahn's insides.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from autobahn.websocket.compress import (
     PerMessageDeflateOffer,
     PerMessageDeflateOfferAccept,
 )
+from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.utf8validator import Utf8Validator
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
@@ -86,7 +89,9 @@ class WebSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
 
 
 def _accept_deflate(offers: list[Any]) -> Any:
-    """Accept the first permessage-deflate offer, without context takeover either way (RFC 7692 section 7.1.1)."""
+    """Accept the first permessage-deflate offer, without context takeover either way (RFC 7692 section
+    7.1.1).
+    """
     for offer in offers:
         if isinstance(offer, PerMessageDeflateOffer):
             return PerMessageDeflateOfferAccept(
@@ -105,7 +110,8 @@ def _accept_none(offers: list[Any]) -> None:
 def open_socket(site: Site, stream: WebSocketStream, extensions: str) -> WebSocketConnection:
     """The framing protocol for an accepted handshake; `extensions` is what the client offered.
 
-    The caller writes `handshake_fields` in its answer and then gives the socket its transport with `makeConnection`.
+    The caller writes `handshake_fields` in its answer and then gives the socket its transport with
+    `makeConnection`.
     """
     return site.websocket_factory.connection_class(stream, extensions)
 
@@ -126,6 +132,7 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
     failedByMe = False
     websocket_version = 13
     trackedTimings = None
+    trafficStats = TrafficStats()  # which nobody reads
     autoPingTimeoutCall = None
     autoPingPending = None
     wasMaxMessagePayloadSizeExceeded = False
@@ -156,7 +163,9 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
             self._negotiate(extensions)
 
     def _negotiate(self, extensions: str) -> None:
-        """Choose among the offered extensions; one that is malformed is passed over (RFC 7692 section 5.1)."""
+        """Choose among the offered extensions; one that is malformed is passed over (RFC 7692 section
+        5.1).
+        """
         offers = []
         for name, parameters in self._parseExtensionsHeader(extensions):
             known = PERMESSAGE_COMPRESSION_EXTENSION.get(name)
@@ -181,7 +190,7 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
             validator = self.__dict__["_validator"] = Utf8Validator()
         return validator
 
-    # ---- the transport's calls ---------------------------------------------------------------------------------------------------
+    # ---- the transport's calls -------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         """The handshake is done and the transport is ours."""
@@ -213,7 +222,7 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
     def writeConnectionLost(self) -> None:
         """We send no more; nothing to do."""
 
-    # ---- reading ------------------------------------------------------------------------------------------------------------------
+    # ---- reading ---------------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client, however they are split."""
@@ -299,13 +308,15 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
         return data[at:]
 
     def _next_step(self, data: bytes, at: int) -> int:
-        """The size of a whole control frame at `at`, so that what follows it can take the short path; or 0."""
+        """The size of a whole control frame at `at`, so that what follows it can take the short path; or
+        0.
+        """
         if self.data or self.current_frame is not None or len(data) - at < 6 or not 0x88 <= data[at] <= 0x8A:
             return 0
         size = 6 + (data[at + 1] & 0x7F)
         return size if data[at + 1] >= 0x80 and size <= 131 and size <= len(data) - at else 0
 
-    # ---- Autobahn's calls -----------------------------------------------------------------------------------------------------------
+    # ---- Autobahn's calls ------------------------------------------------------------------------
 
     def onMessageFrameBegin(self, length: int) -> None:
         """A data frame begins: besides Autobahn's limits on size, count the fragments."""
@@ -323,6 +334,10 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
             message = b"".join(self.message_data)
             self.stream.message_received(message if self.message_is_binary else message.decode("utf-8"))
         self.message_data = None
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Each frame that Autobahn makes (pongs, compressed messages) goes out at once, past its queue."""
+        self.transport.write(data)
 
     def _onPing(self, payload: bytes) -> None:
         if not self.write_paused:  # a peer that does not read gets no pongs to pile up
@@ -349,7 +364,9 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
         return True
 
     def _fail_connection(self, code: int = closecodes.GOING_AWAY, reason: str = "") -> None:
-        """_Fail the WebSocket Connection_ (RFC 6455 section 7.1.7): say why in a close frame and read no further."""
+        """_Fail the WebSocket Connection_ (RFC 6455 section 7.1.7): say why in a close frame and read no
+        further.
+        """
         if self._muted or self.state == self.STATE_CLOSED:
             return
         self.failedByMe = True
@@ -379,7 +396,7 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
         self._heartbeat = Deadline(self.site.loop, self.transport.abortConnection)
         self._heartbeat.set(_LINGER)
 
-    # ---- Socket: the stream's calls ---------------------------------------------------------------------------------------------------
+    # ---- Socket: the stream's calls --------------------------------------------------------------
 
     def send_message(self, payload: bytes, binary: bool) -> None:
         """Write one message as one frame."""
@@ -435,7 +452,7 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
         if self.stream.disconnected:
             raise ClientDisconnected("the WebSocket is closed")
 
-    # ---- IPushProducer: the transport's back-pressure ---------------------------------------------------------------------------------
+    # ---- IPushProducer: the transport's back-pressure --------------------------------------------
 
     def pauseProducing(self) -> None:
         """The transport holds more than its high-water mark."""
@@ -463,10 +480,12 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
         self.site.limit_fired("min_response_rate", self.stream.scope["client"])
         self.transport.abortConnection()
 
-    # ---- time -----------------------------------------------------------------------------------------------------------------------
+    # ---- time ------------------------------------------------------------------------------------
 
     def _heartbeat_due(self) -> None:
-        """Ping after `ping_interval` seconds without a byte; drop after `ping_timeout` seconds without an answer."""
+        """Ping after `ping_interval` seconds without a byte; drop after `ping_timeout` seconds without an
+        answer.
+        """
         settings, now = self.site.settings, self.site.loop.time()
         if self._reading_paused or self.write_paused:
             self._pinged_at = 0.0

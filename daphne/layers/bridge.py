@@ -1,0 +1,79 @@
+"""The bridge: an ASGI 3 application that reaches the real application through a channel layer.
+
+Made by the server when its target is a channel layer, and then called like any application, once per stream;
+calls `bridge_http` and `bridge_websocket`, which do the work. Its lifespan starts and stops the reply reader.
+
+    bridge = Bridge(adapt(layer), settings)
+    await bridge(scope, receive, send)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from daphne.layers.bridge_http import serve_request
+from daphne.layers.bridge_websocket import serve_websocket
+from daphne.layers.interface import AsyncLayer
+from daphne.layers.messages import Event, Scope
+from daphne.layers.replies import Replies
+from daphne.layers.sending import LineSender
+from daphne.layers.workers import Workers
+from daphne.settings import Settings
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+DEFAULT_HTTP_TIMEOUT = 120.0
+"""Seconds for a response when `--http-timeout` is not given: workers may be away, and clients must not
+hang."""
+
+
+class Bridge:
+    """What all streams of one process share: the layer, the replies, the workers that are known."""
+
+    def __init__(self, layer: AsyncLayer, settings: Settings) -> None:
+        self.layer = layer
+        self.settings = settings
+        self.http_timeout = (
+            DEFAULT_HTTP_TIMEOUT if settings.http_timeout is None else float(settings.http_timeout)
+        )
+        self.sender = LineSender(layer)
+        self.replies = Replies(layer, self._worker_said)
+        self.workers = Workers(layer, self.sender, float(settings.worker_timeout), self.replies.find)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI 3. Raises nothing but what `receive` and `send` raise, and ValueError for another kind of
+        scope."""
+        kind = scope["type"]
+        if kind == "http":
+            await serve_request(self, scope, receive, send)
+        elif kind == "websocket":
+            await serve_websocket(self, scope, receive, send)
+        elif kind == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            raise ValueError(f"a channel layer has no messages for {kind!r}")
+
+    async def start(self) -> None:
+        """Begin to read replies."""
+        self.replies.start()
+
+    async def stop(self) -> None:
+        """End what `start` began."""
+        await self.workers.stop()
+        await self.replies.stop()
+
+    def _worker_said(self, channel: str, message: Event) -> None:
+        self.workers.said(channel, dict(message))
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await self.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+bridge = Bridge

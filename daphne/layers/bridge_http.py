@@ -1,0 +1,317 @@
+"""One HTTP request over a channel layer: the request to a worker, the worker's replies to the client.
+
+Called by the bridge for every `http` scope; calls `messages` for what goes to and fro, the sender and the
+inbox of its reply channel. A plain request costs one coroutine and one timer, and no task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
+from daphne.layers import messages
+from daphne.layers.interface import Message
+from daphne.layers.messages import EXTRA, Event, Scope
+from daphne.layers.replies import BacklogFull
+from daphne.layers.window import Window
+from daphne.layers.workers import Lost
+from daphne.streams.pages import PAGE_HEADERS, error_page
+
+if TYPE_CHECKING:
+    from daphne.layers.bridge import Bridge, Receive, Send
+
+log = logging.getLogger("daphne.http_protocol")
+
+QUIET_TIME = 0.05
+"""Seconds after which a request that is not answered yet begins to watch for its client's end."""
+
+GATHER_TIME = 1.0
+"""Seconds without a byte after which a body goes to a worker in parts, though it may be short: the client may
+be waiting for the beginning of the response before it sends more."""
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""RFC 9110 section 9.2.1: what may be asked again when a worker died over it."""
+
+QUEUE_FULL = "Request queue full."
+TOO_SLOW = "Worker server failed to respond within time limit."
+NO_LAYER = "The request could not be handed to a worker."
+TOO_LARGE = "The request is larger than the channel layer carries."
+BAD_REPLY = "HTTP processing error"
+WORKER_LOST = "The worker was lost before it answered."
+
+_TIME_IS_UP = object()
+_CLIENT_LEFT = object()
+
+
+async def serve_request(bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve the request of `scope`. Returns when it is answered, cut, or its client has gone."""
+    await _Request(bridge, scope, receive, send).serve()
+
+
+class _Request:
+    """The state of one request."""
+
+    __slots__ = (
+        *("body", "body_channel", "body_ended", "bridge", "complete", "dispatched"),
+        *("inbox", "receive", "rest", "retried", "scope", "send", "started", "timer"),
+        *("trailers", "upload_window", "watcher"),
+    )
+
+    def __init__(self, bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
+        self.bridge = bridge
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.inbox = bridge.replies.open(bridge.replies.http_prefix)
+        self.body = self.rest = b""
+        self.body_ended = False
+        self.body_channel: str | None = None
+        self.upload_window: Window | None = None
+        self.dispatched = self.retried = self.started = self.trailers = self.complete = False
+        self.timer: asyncio.TimerHandle | None = None
+        self.watcher: asyncio.Task[None] | None = None
+
+    async def serve(self) -> None:
+        """From the body to the last reply, and then the end of everything that was begun for it."""
+        try:
+            if await self._read_body() and await self._dispatch():
+                self._begin_watching()
+                await self._relay()
+        except ClientDisconnected:
+            log.debug("The client of %s has left", self.inbox.name)
+        finally:
+            await self._end()
+
+    # To the worker
+
+    async def _read_body(self) -> bool:
+        """Read what goes into the first message. False when the client left first."""
+        event = await self.receive()
+        parts = [event]
+        size = len(event.get("body", b""))
+        while event.get("more_body") and size <= self.bridge.settings.body_chunk_size:
+            try:
+                async with asyncio.timeout(GATHER_TIME):
+                    event = await self.receive()
+            except TimeoutError:
+                break
+            parts.append(event)
+            size += len(event.get("body", b""))
+        if event["type"] == "http.disconnect":
+            return False
+        body = (
+            b"".join([part.get("body", b"") for part in parts]) if len(parts) > 1 else event.get("body", b"")
+        )
+        limit = self.bridge.settings.body_chunk_size
+        self.body, self.rest = (body, b"") if size <= limit else (body[:limit], body[limit:])
+        self.body_ended = not event.get("more_body")
+        if self.rest or not self.body_ended:
+            self.body_channel = self.bridge.layer.new_channel(messages.BODY_PATTERN)
+        return True
+
+    async def _dispatch(self) -> bool:
+        """Send the request to the workers; False when it had to be answered instead."""
+        bridge = self.bridge
+        extra = messages.scope_extra(self.scope)
+        message = messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
+        try:
+            await bridge.sender.send("http.request", message, bridge.settings.channel_full_timeout)
+        except ChannelFull:
+            log.warning("The channel http.request is full; %s %s is answered 503", *self._names())
+            await self._page(503, QUEUE_FULL)
+        except LayerUnavailable as problem:
+            log.error("%s %s is answered 503: %s", *self._names(), problem)
+            await self._page(503, NO_LAYER)
+        except bridge.layer.MessageTooLarge as problem:
+            log.error("%s %s is answered 413: %s", *self._names(), problem)
+            await self._page(413, TOO_LARGE)
+        else:
+            self.dispatched = True
+            bridge.workers.sent(self.inbox)
+        return self.dispatched
+
+    async def _upload(self) -> None:
+        """Send the rest of a long body over its channel, and then watch the client."""
+        body, more = self.rest, not self.body_ended
+        self.rest = b""
+        if body:
+            await self._upload_pieces(body, more)
+        while more:
+            event = await self.receive()
+            if event["type"] == "http.disconnect":
+                await self._upload_message(messages.body_closed(), 0)
+                self.inbox.put(_CLIENT_LEFT)
+                return
+            more = event.get("more_body", False)
+            await self._upload_pieces(event.get("body", b""), more)
+        await self._watch_client()
+
+    async def _upload_pieces(self, body: bytes, more: bool) -> None:
+        step = self.bridge.settings.body_chunk_size
+        for start in range(0, len(body) or 1, step):
+            piece = body[start : start + step]
+            await self._upload_message(
+                messages.body_chunk(piece, more or start + step < len(body)), len(piece)
+            )
+
+    async def _upload_message(self, message: Message, size: int) -> None:
+        """Classic consumers confirm nothing: for them the channel's capacity is the only window."""
+        window = self.upload_window
+        assert window is not None and self.body_channel is not None
+        while window.full and self.inbox.worker is not None:
+            await window.changed()
+        await self.bridge.sender.send(self.body_channel, message, None, None)
+        window.sent(size)
+        self._arm(self.bridge.http_timeout)
+
+    async def _watch_client(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+        self.inbox.put(_CLIENT_LEFT)
+
+    # Time
+
+    def _begin_watching(self) -> None:
+        if self.body_channel is not None:
+            self.upload_window = Window()
+            self.watcher = asyncio.get_running_loop().create_task(self._upload())
+            self._arm(self.bridge.http_timeout)
+        else:
+            self.timer = asyncio.get_running_loop().call_later(QUIET_TIME, self._quiet)
+
+    def _quiet(self) -> None:
+        self.watcher = asyncio.get_running_loop().create_task(self._watch_client())
+        self._arm(self.bridge.http_timeout - QUIET_TIME)
+
+    def _arm(self, seconds: float) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.bridge.http_timeout > 0:
+            loop = asyncio.get_running_loop()
+            self.timer = loop.call_later(max(seconds, 0), self.inbox.put, _TIME_IS_UP)
+
+    # From the worker
+
+    async def _relay(self) -> None:
+        """Pass the replies on until the response is complete or has to be given up."""
+        going_on = True
+        while going_on and not self.complete:
+            reply = await self.inbox.get()
+            if type(reply) is dict:
+                going_on = await self._reply(reply)
+            elif type(reply) is Lost:
+                going_on = await self._lost()
+            else:
+                going_on = await self._give_up(reply)
+
+    async def _reply(self, reply: Message) -> bool:
+        """Pass one reply on. False when nothing more can come of this request."""
+        extra = reply.get(EXTRA)
+        if extra:
+            if "done" in extra:
+                if self.upload_window is not None:
+                    self.upload_window.confirm(extra["done"])
+                return True
+            if "handback" in extra:
+                self.bridge.workers.release(self.inbox)
+                return await self._lost()
+            if "abort" in extra:
+                return False
+        elif messages.is_server_push(reply):
+            log.debug("A server push for %s is dropped", self.inbox.name)
+            return True
+        try:
+            events = messages.response_events(reply, self.started)
+        except ApplicationError as problem:
+            return await self._bad_reply(reply, problem)
+        try:
+            for event in events:
+                await self._pass_on(event)
+        except (
+            ApplicationError
+        ) as problem:  # the stream has written nothing of that event, and ends what we leave
+            log.error("HTTP/WS send decode error: %s", problem)
+            return False
+        if not self.complete and "content" in reply:
+            await self.bridge.workers.confirm(self.inbox, len(reply["content"]))
+        return True
+
+    async def _pass_on(self, event: Event) -> None:
+        kind = event["type"]
+        await self.send(event)
+        if kind == "http.response.start":
+            self.started = True
+            self.trailers = bool(event.get("trailers"))
+        elif kind == "http.response.body":
+            self.complete = not (event["more_body"] or self.trailers)
+        elif kind == "http.response.trailers":
+            self.complete = not event["more_trailers"]
+
+    async def _bad_reply(self, reply: Message, problem: Exception) -> bool:
+        """Before the start the client gets a page; after it, a second status is passed over, and the rest
+        ends it."""
+        log.error("HTTP/WS send decode error: %s", problem)
+        if not self.started:
+            await self._page(500, BAD_REPLY)
+            return False
+        return "status" in reply
+
+    # Ends
+
+    async def _give_up(self, reason: object) -> bool:
+        if isinstance(reason, BacklogFull):
+            log.error("The response on %s is cut: %s", self.inbox.name, reason)
+        elif reason is _TIME_IS_UP and not self.started:
+            log.warning("%s %s is answered 503: no worker answered in time", *self._names())
+            await self._page(503, TOO_SLOW)
+        elif reason is _TIME_IS_UP:
+            log.warning("The response to %s %s is cut: it took longer than --http-timeout", *self._names())
+        return False
+
+    async def _lost(self) -> bool:
+        """The worker died or gave the request back: ask another if that can do no harm (RFC 9110 section
+        9.2.2)."""
+        if self.started:
+            log.warning("The response to %s %s is cut: its worker was lost", *self._names())
+            return False
+        if self.retried or self.body_channel is not None or self.scope["method"] not in SAFE_METHODS:
+            log.warning("%s %s is answered 502: its worker was lost", *self._names())
+            await self._page(502, WORKER_LOST)
+            return False
+        self.retried = True
+        self.bridge.replies.close(self.inbox)
+        self.inbox = self.bridge.replies.open(self.bridge.replies.http_prefix)
+        return await self._dispatch()
+
+    async def _page(self, status: int, text: str) -> None:
+        """Answer with a page of our own. A 503 closes the connection (classic specification, "WWW")."""
+        page = error_page(status, text)
+        headers = [*PAGE_HEADERS, (b"content-length", b"%d" % len(page))]
+        if status == 503:
+            headers.append((b"connection", b"close"))
+        self.started = True
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": page})
+
+    async def _end(self) -> None:
+        bridge = self.bridge
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.watcher is not None:
+            self.watcher.cancel()
+        worker = self.inbox.worker
+        bridge.replies.close(self.inbox)
+        bridge.workers.release(self.inbox)
+        if not self.dispatched:
+            return
+        if worker is None:
+            message = messages.http_disconnect(self.scope, self.inbox.name)
+            await bridge.sender.try_send("http.disconnect", message)
+        elif not self.complete:
+            message = {"type": "http.disconnect"}
+            await bridge.sender.try_send(worker.prefix + self.inbox.local, message)
+
+    def _names(self) -> tuple[str, str]:
+        return self.scope["method"], self.inbox.name

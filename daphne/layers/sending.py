@@ -1,0 +1,137 @@
+"""Sending to channels that may be full: wait in line, try again, give up after a while.
+
+Called by the bridge and the worker for every message; calls the layer's `send_async`. There is one line for
+each queue, so that messages keep their order and only the first in line tries again. Nothing is dropped in
+silence: a send ends by having sent, or by raising.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from daphne.errors import ChannelFull, DaphneError, LayerUnavailable
+from daphne.layers.interface import AsyncLayer, Message, local_prefix
+
+FIRST_PAUSE = 0.002
+LONGEST_PAUSE = 0.1
+"""Seconds between tries; each pause is twice the one before."""
+
+
+class Abandoned(DaphneError):
+    """Whoever received on the channel has gone for good; the message was not sent."""
+
+
+class LineSender:
+    """Sends over one layer. `send` waits for room in a full channel, in line with earlier sends to it."""
+
+    def __init__(self, layer: AsyncLayer) -> None:
+        self._layer = layer
+        self._lines: dict[str, deque[_Place]] = {}
+
+    async def send(
+        self, channel: str, message: Message, patience: float | None, outage: float | None = 0
+    ) -> None:
+        """Send, waiting up to `patience` seconds for room and `outage` seconds for the layer (None: for
+        ever).
+
+        Raises `errors.ChannelFull`, `errors.LayerUnavailable`, the layer's MessageTooLarge, or Abandoned.
+        """
+        queue = local_prefix(channel)
+        if queue not in self._lines:
+            try:
+                return await self._layer.send_async(channel, message)
+            except self._layer.ChannelFull:
+                pass
+            except LayerUnavailable:
+                if outage == 0:
+                    raise
+        if patience == 0:
+            raise ChannelFull(f"{queue} is full")
+        line = self._lines.setdefault(queue, deque())
+        place = _Place(asyncio.get_running_loop(), patience, outage)
+        line.append(place)
+        try:
+            if line[0] is not place:
+                await place.turn()
+            await self._try_until_sent(channel, message, place)
+        finally:
+            self._leave(queue, line, place)
+
+    async def try_send(self, channel: str, message: Message) -> bool:
+        """Send at once or not at all; False where the channel was full or the layer away."""
+        try:
+            await self.send(channel, message, 0)
+        except (ChannelFull, LayerUnavailable):
+            return False
+        return True
+
+    def abandon(self, queue: str) -> None:
+        """Make every send that waits in the line of `queue` raise Abandoned."""
+        for place in self._lines.get(queue, ()):
+            place.wake(Abandoned(f"nobody receives on {queue} any more"))
+
+    async def _try_until_sent(self, channel: str, message: Message, place: _Place) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await self._layer.send_async(channel, message)
+            except self._layer.ChannelFull:
+                place.check(place.full_until, ChannelFull(f"{channel} is full"))
+            except LayerUnavailable as problem:
+                place.check(place.away_until, problem)
+            await place.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _leave(self, queue: str, line: deque[_Place], place: _Place) -> None:
+        was_first = line[0] is place
+        line.remove(place)
+        if not line:
+            del self._lines[queue]
+        elif was_first:
+            line[0].wake()
+
+
+class _Place:
+    """A sender's place in a line: until when it waits, and how it is woken."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, patience: float | None, outage: float | None) -> None:
+        now = loop.time()
+        self.full_until = None if patience is None else now + patience
+        self.away_until = None if outage is None else now + outage
+        self._loop = loop
+        self._future: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+
+    def wake(self, error: Exception | None = None) -> None:
+        """End the wait; with `error`, this and every later wait raises it."""
+        self._error = self._error or error
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait to be woken, at most `seconds`."""
+        self._future = self._loop.create_future()
+        timer = None if seconds is None else self._loop.call_later(max(seconds, 0), self.wake)
+        try:
+            if self._error is None:
+                await self._future
+        finally:
+            self._future = None
+            if timer is not None:
+                timer.cancel()
+        if self._error is not None:
+            raise self._error
+
+    async def turn(self) -> None:
+        """Wait to be woken as the first in line. Raises ChannelFull when patience ends before."""
+        longest = None if self.full_until is None else self.full_until - self._loop.time()
+        started = self._loop.time()
+        await self.wait(longest)
+        if longest is not None and self._loop.time() - started >= longest:
+            raise ChannelFull("a full channel did not have room in time")
+
+    def check(self, until: float | None, problem: Exception) -> None:
+        """Raise `problem` once the time `until` has come."""
+        if until is not None and self._loop.time() >= until:
+            raise problem

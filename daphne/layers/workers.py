@@ -1,0 +1,234 @@
+"""What the bridge knows of workers: who has taken which connection, and which of them are still alive.
+
+Called by the replies' reader with what workers say to the process, and by the bridge when a connection ends;
+calls the layer to answer heartbeats and to take back what a dead worker has not taken. Classic consumers
+never speak to the process, and so are not known here.
+
+A worker *takes* a request or a WebSocket by naming a process-local prefix of its own; what follows for that
+connection goes there. While it has any, both sides send `daphne.alive` a few times within `worker_timeout`.
+A layer that notices a process's end itself (`interface.WatchingLayer`) is believed at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from daphne.layers.interface import AsyncLayer, Message, WatchingLayer
+from daphne.layers.replies import CONTROL, Inbox
+from daphne.layers.sending import Abandoned, LineSender
+from daphne.layers.window import Confirmations
+
+log = logging.getLogger("daphne.server")
+
+BEATS = 3
+"""Heartbeats within one `worker_timeout`."""
+
+TAKE_BACK_TIME = 0.5
+"""Seconds to wait for messages that a dead worker has left in its channel."""
+
+
+class KnownWorker:
+    """One worker process, as seen from here."""
+
+    __slots__ = ("dead", "heard_at", "inboxes", "prefix", "timeout", "watch")
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.inboxes: set[Inbox] = set()
+        self.heard_at = 0.0
+        self.timeout = 0.0
+        self.dead = False
+        self.watch: asyncio.Task[None] | None = None
+
+
+class Lost:
+    """Put into an inbox: its worker has gone. `untaken` is the order of the first message it left in its
+    channel."""
+
+    __slots__ = ("untaken",)
+
+    def __init__(self, untaken: int | None) -> None:
+        self.untaken = untaken
+
+
+class Workers:
+    """The workers that have connections of this process."""
+
+    def __init__(
+        self,
+        layer: AsyncLayer,
+        sender: LineSender,
+        timeout: float,
+        find: Callable[[str], Inbox | None],
+    ) -> None:
+        """`timeout`: seconds of silence after which a worker counts as dead. `find`: reply channel to
+        inbox."""
+        self._layer = layer
+        self._sender = sender
+        self._timeout = timeout
+        self._find = find
+        self._workers: dict[str, KnownWorker] = {}
+        self._heart: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def said(self, channel: str, message: Message) -> None:
+        """Act on what a worker said to this process on the control name `channel`."""
+        kind, prefix = message["type"], message["worker"]
+        if kind == "daphne.take":
+            self._take(self._known(prefix), channel.removesuffix(CONTROL), message)
+        elif kind == "daphne.bye":
+            if prefix in self._workers:
+                self._lose(self._workers[prefix], "has ended")
+        elif prefix in self._workers:
+            self._hear(self._workers[prefix], message)
+
+    def sent(self, inbox: Inbox) -> None:
+        """The connection of `inbox` has been offered to the workers."""
+
+    def taken(self, prefix: str, inbox: Inbox) -> None:
+        """The connection of `inbox` belongs to the worker that listens on `prefix`, unless it has one
+        already."""
+        if inbox.worker is None:
+            worker = self._known(prefix)
+            inbox.worker = worker
+            worker.inboxes.add(inbox)
+            worker.heard_at = asyncio.get_running_loop().time()
+
+    def release(self, inbox: Inbox) -> None:
+        """The connection of `inbox` has ended, or has another worker from now on."""
+        worker, inbox.worker = inbox.worker, None
+        if worker is not None:
+            worker.inboxes.discard(inbox)
+
+    async def confirm(self, inbox: Inbox, size: int) -> None:
+        """A reply of `size` bytes has been passed on to the client; tell its worker now and then."""
+        if inbox.confirmations is None:
+            inbox.confirmations = Confirmations()
+        confirmations, worker = inbox.confirmations, inbox.worker
+        if confirmations.done(size) and worker is not None:
+            confirmations.said(confirmations.done_count)
+            await self.tell(worker, inbox.local, {"type": "daphne.ack", "count": confirmations.done_count})
+
+    async def tell(self, worker: KnownWorker, local: str, message: Message) -> None:
+        """Send to the worker's channel `local`, waiting for room as long as the worker lives."""
+        try:
+            await self._sender.send(worker.prefix + local, message, None, None)
+        except Abandoned:
+            log.debug("Worker %s died before it was told %s", worker.prefix, message["type"])
+
+    def tell_later(self, worker: KnownWorker, local: str, message: Message) -> None:
+        """As `tell`, but without waiting for it."""
+        self._spawn(self.tell(worker, local, message))
+
+    async def stop(self) -> None:
+        """Forget everybody."""
+        tasks = [*self._tasks, *(worker.watch for worker in self._workers.values() if worker.watch)]
+        if self._heart is not None:
+            tasks.append(self._heart)
+        self._workers.clear()
+        self._heart = None
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _known(self, prefix: str) -> KnownWorker:
+        worker = self._workers.get(prefix)
+        if worker is None:
+            worker = self._workers[prefix] = KnownWorker(prefix)
+            loop = asyncio.get_running_loop()
+            if isinstance(self._layer, WatchingLayer):
+                worker.watch = loop.create_task(self._watch(self._layer, worker))
+            if self._heart is None:
+                self._heart = loop.create_task(self._beat(), name="daphne-heartbeat")
+        return worker
+
+    def _take(self, worker: KnownWorker, reply_prefix: str, message: Message) -> None:
+        self._hear(worker, message)
+        gone = []
+        for local in message["ids"]:
+            inbox = self._find(reply_prefix + local)
+            if inbox is None:
+                gone.append(local)
+            else:
+                self.taken(worker.prefix, inbox)
+        if gone:
+            self.tell_later(worker, CONTROL, {"type": "daphne.gone", "ids": gone})
+
+    def _hear(self, worker: KnownWorker, message: Message) -> None:
+        worker.heard_at = asyncio.get_running_loop().time()
+        worker.timeout = message.get("timeout", 0.0)
+
+    async def _beat(self) -> None:
+        """Answer heartbeats and miss them, until no worker has a connection of this process."""
+        loop = asyncio.get_running_loop()
+        interval = self._timeout / BEATS
+        while any(worker.inboxes for worker in self._workers.values()):
+            slept_at = loop.time()
+            await asyncio.sleep(interval)
+            overslept = loop.time() - slept_at > 2 * interval
+            for worker in list(self._workers.values()):
+                if overslept:  # this process stood still, and heartbeats are waiting to be read
+                    worker.heard_at = loop.time()
+                elif worker.inboxes and loop.time() - worker.heard_at > max(self._timeout, worker.timeout):
+                    self._lose(worker, f"has been silent for {loop.time() - worker.heard_at:.1f} seconds")
+                elif worker.inboxes:
+                    await self._sender.try_send(
+                        worker.prefix + CONTROL, {"type": "daphne.alive", "timeout": self._timeout}
+                    )
+        self._heart = None
+        for worker in self._workers.values():
+            if worker.watch is not None:
+                worker.watch.cancel()
+        self._workers.clear()
+
+    async def _watch(self, layer: WatchingLayer, worker: KnownWorker) -> None:
+        await layer.watch_async(worker.prefix)
+        worker.watch = None
+        if self._workers.get(worker.prefix) is worker:
+            self._lose(worker, "is no longer attached to the layer")
+
+    def _lose(self, worker: KnownWorker, why: str) -> None:
+        """The worker is dead. Its connections are told once what it has left in its channel is known."""
+        del self._workers[worker.prefix]
+        worker.dead = True
+        if worker.watch is not None:
+            worker.watch.cancel()
+        if worker.inboxes:
+            log.warning("Worker %s %s; it had %d connections", worker.prefix, why, len(worker.inboxes))
+            self._spawn(self._bury(worker))
+
+    async def _bury(self, worker: KnownWorker) -> None:
+        self._sender.abandon(worker.prefix)
+        try:
+            untaken = await self._take_back(worker.prefix)
+            # If it is not dead but was frozen, it shall end what it believes to have.
+            await self._sender.try_send(worker.prefix + CONTROL, {"type": "daphne.lost"})
+        finally:
+            for inbox in list(worker.inboxes):
+                self.release(inbox)
+                inbox.put(Lost(untaken.get(inbox.local)))
+
+    async def _take_back(self, prefix: str) -> dict[str, int]:
+        """For each connection, the order of the first message that the worker left in its channel."""
+        untaken: dict[str, int] = {}
+        try:
+            while True:
+                async with asyncio.timeout(TAKE_BACK_TIME):
+                    batch = await self._layer.receive_batch([prefix])
+                for channel, message in batch:
+                    if "order" in message:
+                        untaken.setdefault(channel.partition("!")[2], message["order"])
+        except TimeoutError:
+            return untaken
+        except Exception as problem:  # a foreign layer may not let us, in its own words
+            log.info("What worker %s has not taken cannot be had back: %s", prefix, problem)
+            return untaken
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

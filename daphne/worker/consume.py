@@ -1,0 +1,221 @@
+"""`Worker`: takes work off a channel layer while it has room, and runs an ASGI application for each piece.
+
+Made by `daphne-worker`, or by the server for `--worker`; calls the layer, `http` and `websocket` for the runs
+and `frontends` for the daphne processes on the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from daphne.errors import ConfigurationError, DaphneError
+from daphne.layers.interface import BATCH, AsyncLayer, Message
+from daphne.layers.sending import LineSender
+from daphne.worker.bodies import BodyChannels
+from daphne.worker.frontends import FrontEnds
+from daphne.worker.http import HTTPRun
+from daphne.worker.run import ApplicationRun
+from daphne.worker.websocket import WebSocketRun
+
+log = logging.getLogger("daphne.worker")
+
+Application = Callable[[Any, Any, Any], Awaitable[Any]]
+
+RUNS: Mapping[str, type[HTTPRun] | type[WebSocketRun]] = {
+    "http.request": HTTPRun,
+    "websocket.connect": WebSocketRun,
+}
+"""The channels that a worker takes new work from. What follows for a WebSocket that a classic consumer has
+taken goes to `websocket.receive` and `websocket.disconnect`, and is left to it."""
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+"""Seconds before a reader tries again after an error of the layer; each pause is twice the one before."""
+
+
+class Worker:
+    """Serves an ASGI application from a channel layer.
+
+    `concurrency`: requests and handshakes at a time; open WebSockets do not count. `only_channels` and
+    `exclude_channels`: globs over the channels to take work from. `drain_timeout`: seconds for what runs when
+    the worker is told to end. `worker_timeout`: seconds of silence after which a front end counts as dead.
+    """
+
+    def __init__(
+        self,
+        layer: AsyncLayer,
+        application: Application,
+        *,
+        concurrency: int = 1000,
+        only_channels: Collection[str] = (),
+        exclude_channels: Collection[str] = (),
+        lifespan: str = "auto",
+        drain_timeout: float = 30.0,
+        worker_timeout: float = 5.0,
+    ) -> None:
+        self.layer = layer
+        self.application = application
+        self.channels = [channel for channel in RUNS if _chosen(channel, only_channels, exclude_channels)]
+        if not self.channels:
+            raise ConfigurationError("the channels chosen leave none to take work from")
+        self.state: dict[str, Any] | None = None
+        """What the application put into its lifespan's state; None without lifespan."""
+        self.sender = LineSender(layer)
+        self.front_ends = FrontEnds(layer, self.sender, worker_timeout, self._read_own_anew)
+        self.bodies = BodyChannels(layer)
+        self._concurrency = concurrency
+        self._lifespan = lifespan
+        self._drain_timeout = drain_timeout
+        self._runs: set[ApplicationRun] = set()
+        self._busy = 0
+        self._room: asyncio.Future[None] | None = None
+        self._saying: set[asyncio.Task[None]] = set()
+        self._draining = asyncio.Event()
+        self._taking: asyncio.Task[None] | None = None
+        self._own_reader: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Work until `drain` is called (or this is cancelled), then finish what runs.
+
+        Raises `errors.LifespanError` when the application does not start.
+        """
+        loop = asyncio.get_running_loop()
+        self._taking = loop.create_task(self._take_work(), name="daphne-worker")
+        heart = loop.create_task(self.front_ends.beat(), name="daphne-worker-heartbeat")
+        try:
+            await self._draining.wait()
+        finally:
+            self._taking.cancel()
+            await asyncio.wait([self._taking])
+            await self._finish_runs()
+            await self.front_ends.say_bye()
+            heart.cancel()
+            if self._own_reader is not None:
+                self._own_reader.cancel()
+
+    def drain(self) -> None:
+        """Take no more work, hand WebSockets over, let requests finish, and return from `run`."""
+        self._draining.set()
+
+    # New work
+
+    async def _take_work(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            while self._busy >= self._concurrency:
+                self._room = asyncio.get_running_loop().create_future()
+                await self._room
+            try:
+                batch = await self.layer.receive_batch(
+                    self.channels, min(self._concurrency - self._busy, BATCH)
+                )
+            except Exception as problem:  # whatever a foreign layer raises must not end the worker
+                log.error("Error trying to receive messages: %s", problem)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            pause = FIRST_PAUSE
+            await self._begin(batch)
+
+    async def _begin(self, batch: list[tuple[str, Message]]) -> None:
+        """Start a run for each message, and tell their front ends who has them now."""
+        takes: dict[str, tuple[str, list[str]]] = {}
+        for channel, message in batch:
+            try:
+                run = RUNS[channel](self, message)
+            except (KeyError, TypeError, AttributeError) as problem:
+                log.error("A message on %s could not be understood: %r", channel, problem)
+                continue
+            self._start(run)
+            if run.front_end is not None:
+                control = run.reply_channel.partition("!")[0] + "!control"
+                takes.setdefault(control, (run.front_end.own_prefix, []))[1].append(run.local)
+        for control, (prefix, ids) in takes.items():
+            await self._say_take(control, prefix, ids)
+
+    async def _say_take(self, control: str, prefix: str, ids: list[str]) -> None:
+        """At once if that is possible; a front end that reads no more must not keep the others' work
+        waiting."""
+        message = {"type": "daphne.take", "worker": prefix, "ids": ids, "timeout": self.front_ends.timeout}
+        if not await self.sender.try_send(control, message):
+            task = asyncio.get_running_loop().create_task(self._say_late(control, message))
+            self._saying.add(task)
+            task.add_done_callback(self._saying.discard)
+
+    async def _say_late(self, control: str, message: Message) -> None:
+        try:
+            await self.sender.send(control, message, self.layer.expiry, self.layer.expiry)
+        except (DaphneError, self.layer.ChannelFull) as problem:
+            log.warning("%s could not be told of %d connections: %s", control, len(message["ids"]), problem)
+
+    def _start(self, run: ApplicationRun) -> None:
+        self._runs.add(run)
+        self._busy += 1
+        run.task = asyncio.get_running_loop().create_task(self._run(run))
+
+    async def _run(self, run: ApplicationRun) -> None:
+        try:
+            await run.run()
+        except Exception as problem:  # what the layer raises at the end of a run
+            log.exception("A run on %s ended badly: %s", run.reply_channel, problem)
+        finally:
+            run.close()
+            self._runs.discard(run)
+            self.no_longer_busy(run)
+
+    def no_longer_busy(self, run: ApplicationRun) -> None:
+        """`run` has ended, or is an open WebSocket now: there is room for another."""
+        if run.busy:
+            run.busy = False
+            self._busy -= 1
+            if self._room is not None and not self._room.done():
+                self._room.set_result(None)
+
+    # What follows
+
+    def _read_own_anew(self) -> None:
+        if self._own_reader is not None:
+            self._own_reader.cancel()
+            self._own_reader = None
+        prefixes = self.front_ends.prefixes
+        if prefixes:
+            self._own_reader = asyncio.get_running_loop().create_task(self._read_own(prefixes))
+
+    async def _read_own(self, prefixes: list[str]) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                batch = await self.layer.receive_batch(prefixes)
+            except Exception as problem:  # as above
+                log.error("Error trying to receive messages: %s", problem)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
+            pause = FIRST_PAUSE
+            for channel, message in batch:
+                self.front_ends.route(channel, message)
+
+    # The end
+
+    async def _finish_runs(self) -> None:
+        for run in list(self._runs):
+            run.drain()
+        tasks = [run.task for run in self._runs if run.task is not None]
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=self._drain_timeout)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("%d runs of the application did not end in time and were cancelled", len(late))
+            await asyncio.wait(late, timeout=self._drain_timeout)
+
+
+def _chosen(channel: str, only: Collection[str], exclude: Collection[str]) -> bool:
+    """Whether the globs `only` (empty: all) and `exclude` leave `channel` in."""
+    included = not only or any(fnmatchcase(channel, pattern) for pattern in only)
+    return included and not any(fnmatchcase(channel, pattern) for pattern in exclude)

@@ -1,0 +1,142 @@
+"""What one run of the application has in common for HTTP and WebSocket: its reply channel, flow control, its
+end.
+
+Base of `http.HTTPRun` and `websocket.WebSocketRun`; made by the worker for each message it takes. Calls the
+sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from daphne.errors import ClientDisconnected
+from daphne.layers.interface import Message
+from daphne.layers.messages import EXTRA, Event
+from daphne.layers.sending import Abandoned
+from daphne.layers.window import Confirmations, Window
+
+if TYPE_CHECKING:
+    from daphne.worker.consume import Worker
+    from daphne.worker.frontends import FrontEnd
+
+log = logging.getLogger("daphne.worker")
+
+
+class ApplicationRun:
+    """One run of the application: events for it, replies from it."""
+
+    front_end: FrontEnd | None = None
+    """The daphne process that holds the connection; None for one that speaks the classic messages only."""
+
+    def __init__(self, worker: Worker, message: Message) -> None:
+        self.worker = worker
+        self.first = message
+        self.reply_channel: str = message["reply_channel"]
+        self.local = self.reply_channel.partition("!")[2]
+        self.window = Window()
+        self.confirmations = Confirmations()
+        self.gone = False
+        """Whether the client, or the front end with it, has gone."""
+        self.busy = True
+        """Whether it counts towards the worker's concurrency."""
+        self.task: asyncio.Task[None] | None = None
+        self._events: deque[Event] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        if EXTRA in message:
+            self.front_end = worker.front_ends.of(self.reply_channel)
+            self.front_end.runs[self.local] = self
+
+    async def reply(self, message: Message, size: int | None = None) -> None:
+        """Send one reply. Waits for room in the layer and, with `size` bytes of content, for the client.
+
+        Raises ClientDisconnected, and the layer's MessageTooLarge.
+        """
+        while self.window.full and self.front_end is not None and not self.gone:
+            await self.window.changed()
+        if self.gone:
+            raise ClientDisconnected("the client has disconnected")
+        if size is not None:
+            self.window.sent(size)
+        try:
+            await self.worker.sender.send(self.reply_channel, message, None, None)
+        except Abandoned as problem:
+            raise ClientDisconnected("the process that held the connection has gone") from problem
+
+    async def reply_now(self, message: Message) -> None:
+        """Send a reply that waits for nobody; if it cannot be sent, the front end is gone or notices by
+        itself."""
+        if not self.gone:
+            await self.worker.sender.try_send(self.reply_channel, message)
+
+    async def confirm(self) -> None:
+        """Say now what of the front end's messages has been worked off."""
+        if self.confirmations.unsaid and self.front_end is not None and not self.gone:
+            count = self.confirmations.done_count
+            if await self.worker.sender.try_send(self.reply_channel, {EXTRA: {"done": count}}):
+                self.confirmations.said(count)
+
+    def disconnected(self) -> None:
+        """The client has gone: `send()` raises from now on."""
+        self.gone = True
+        self.window.wake()
+        self.wake()
+
+    front_end_lost = disconnected
+
+    def wake(self) -> None:
+        """Let `receive()` look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait until something has happened that `receive()` may want to know."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def message(self, message: Message) -> None:
+        """Take what the front end says for this connection."""
+        if message["type"] == "daphne.ack":
+            self.window.confirm(message["count"])
+        else:
+            self.heard(message)
+
+    def heard(self, message: Message) -> None:
+        """Take any other message."""
+        raise NotImplementedError
+
+    async def run(self) -> None:
+        """Run the application to its end, and see to it that the connection gets its own."""
+        raise NotImplementedError
+
+    async def call_application(self, scope: dict[str, Any]) -> bool:
+        """Call the application; False when it raised, which is logged."""
+        try:
+            await self.worker.application(scope, self.receive, self.send)
+        except ClientDisconnected:
+            return self.gone  # the usual way to learn that the client has gone
+        except Exception as error:  # whatever an application raises
+            log.exception("Exception inside application: %s", error)
+            return False
+        return True
+
+    async def receive(self) -> Event:
+        """ASGI receive."""
+        raise NotImplementedError
+
+    async def send(self, event: Event) -> None:
+        """ASGI send."""
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        """The worker is about to end."""
+
+    def close(self) -> None:
+        """The run is over: nothing more is received for it."""
+        if self.front_end is not None:
+            self.front_end.runs.pop(self.local, None)

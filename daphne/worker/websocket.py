@@ -1,0 +1,247 @@
+"""WebSocketRun: the application's run for one `websocket.connect` message.
+
+Made by the worker; calls the application with the scope and events that the connection stands for, and turns
+what it sends into replies. When the worker drains, the run hands its connection back to the front end, which
+gives it to another worker: the application sees a disconnect with 1012, and may finish.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from daphne.errors import ApplicationError, ClientDisconnected
+from daphne.layers import messages
+from daphne.layers.interface import Message
+from daphne.layers.messages import EXTRA, Event
+from daphne.streams import closecodes
+from daphne.streams.pages import PAGE_HEADERS, error_page
+from daphne.worker.run import ApplicationRun, log
+
+if TYPE_CHECKING:
+    from daphne.worker.consume import Worker
+
+STATE_SIZE = 64 * 1024
+"""Bytes of JSON that a state may have which one worker leaves to the next."""
+
+RESTART_REASON = "worker restart"
+
+
+class WebSocketRun(ApplicationRun):
+    """One WebSocket: connecting, open, denying, closed."""
+
+    def __init__(self, worker: Worker, message: Message) -> None:
+        super().__init__(worker, message)
+        self._connect_told = False
+        self._close_event: Event | None = None
+        self._delivered = 0
+        """The order of the last message that the application received."""
+        self._in_hand = -1
+        """The size of the message that it has not come back from; -1 when there is none."""
+        self._loss: dict[str, str] = {"action": "resume"}
+        self._denial: Event | None = None
+        self._draining = False
+        self._steps = _CONNECTING
+
+    async def run(self) -> None:
+        """Run the application; then hand the connection over, or close it."""
+        scope = messages.websocket_scope(self.first, self.worker.state)
+        if self.front_end is not None:
+            scope["extensions"]["daphne.state"] = {"max_size": STATE_SIZE}
+            scope["extensions"]["daphne.worker_loss"] = self._loss
+            resume = (self.first.get(EXTRA) or {}).get("resume")
+            if resume is not None:
+                scope["extensions"]["daphne.resume"] = resume
+        good = False
+        try:
+            good = await self.call_application(scope)
+        finally:
+            await self._finish(good)
+
+    async def _finish(self, good: bool) -> None:
+        """Every way out of a run leads here, that of a cancelled one too."""
+        if self.gone or self._steps is _CLOSED:
+            return
+        if self._draining:
+            await self._hand_over()
+        elif self._steps is _OPEN:
+            code = closecodes.NORMAL if good else closecodes.INTERNAL_ERROR
+            await self.reply_now(messages.close_reply(code, ""))
+        elif self._steps is _DENYING:
+            await self.reply_now(messages.denial_reply(None, b"", False))
+        else:
+            if good:
+                log.error("Application returned without an answer to WebSocket %r", self.first["path"])
+            await self._refuse()
+
+    async def _refuse(self) -> None:
+        extra = self.first.get(EXTRA) or {}
+        if "websocket.http.response" in extra.get("extensions", ()):
+            start = {"status": 500, "headers": PAGE_HEADERS}
+            await self.reply_now(messages.denial_reply(start, error_page(500), False))
+        else:
+            await self.reply_now({"close": True})
+
+    # When the worker ends
+
+    def drain(self) -> None:
+        """Give the connection to another worker, once the application has seen what it is to see."""
+        if self.gone or self._close_event is not None or self._steps in (_CLOSED, _DENYING):
+            return
+        self._draining = self.front_end is not None
+        self._events.clear()  # the front end has kept them, and sends them to the next worker
+        self._close_event = {
+            "type": "websocket.disconnect",
+            "code": closecodes.SERVICE_RESTART,
+            "reason": RESTART_REASON,
+        }
+        self.window.wake()
+        self.wake()
+
+    async def _hand_over(self) -> None:
+        try:
+            await self.reply({EXTRA: {"handover": {"received": self._delivered}, **self._news()}})
+        except ClientDisconnected:
+            pass
+
+    def _news(self) -> Message:
+        """What the front end is to know for the next worker."""
+        return {"on_loss": self._loss["action"]} if self._loss["action"] != "resume" else {}
+
+    # What the application receives
+
+    def heard(self, message: Message) -> None:
+        """`websocket.receive` and `websocket.disconnect`."""
+        if message["type"] == "websocket.receive":
+            if self._close_event is None:
+                self._events.append(message)
+                self.wake()
+            return
+        self._close_event = {
+            "type": "websocket.disconnect",
+            "code": message["code"],
+            "reason": message.get("reason", ""),
+        }
+        self.disconnected()
+
+    def front_end_lost(self) -> None:
+        """The client has gone with its front end."""
+        self._close_event = {"type": "websocket.disconnect", "code": closecodes.ABNORMAL, "reason": ""}
+        self._events.clear()
+        self.disconnected()
+
+    async def receive(self) -> Event:
+        """`websocket.connect`, then `websocket.receive` per message, then `websocket.disconnect`."""
+        if not self._connect_told:
+            self._connect_told = True
+            return {"type": "websocket.connect"}
+        if self._in_hand >= 0:
+            due = self.confirmations.done(self._in_hand)
+            self._in_hand = -1
+            if due:
+                await self.confirm()
+        while True:
+            if self._events:
+                return self._deliver(self._events.popleft())
+            if self._close_event is not None:
+                return dict(self._close_event)
+            await self.wait()
+
+    def _deliver(self, message: Event) -> Event:
+        self._delivered = message["order"]
+        key = "text" if "text" in message else "bytes"
+        self._in_hand = len(message[key])
+        return {"type": "websocket.receive", key: message[key]}
+
+    # What it sends
+
+    async def send(self, event: Event) -> None:
+        """Take one event. Raises ApplicationError for one that is out of place, ClientDisconnected after the
+        end."""
+        step = self._steps.get(event["type"])
+        if self.gone:
+            raise ClientDisconnected("the WebSocket is closed")
+        if step is None:
+            if self._steps is _CLOSED:
+                raise ClientDisconnected("the WebSocket is closed")
+            raise ApplicationError(f"Unexpected event {event['type']!r} at this point of a WebSocket")
+        await step(self, event)
+
+    async def _accept(self, event: Event) -> None:
+        reply = messages.accept_reply(event)
+        reply[EXTRA].update(self._news())
+        if self.front_end is not None:
+            reply[EXTRA]["worker"] = self.front_end.own_prefix
+        self._steps = _OPEN
+        self.worker.no_longer_busy(self)
+        await self.reply(reply)
+
+    async def _send_message(self, event: Event) -> None:
+        text, data = event.get("text"), event.get("bytes")
+        if (text is None) == (data is None):
+            raise ApplicationError("`websocket.send` takes exactly one of `text` and `bytes`")
+        if text is not None and not isinstance(text, str):
+            raise ApplicationError(f"`text` expected to be `str`, but got `{type(text)}`")
+        if data is not None and not isinstance(data, bytes | bytearray | memoryview):
+            raise ApplicationError(f"`bytes` expected to be `bytes`, but got `{type(data)}`")
+        reply = messages.send_reply(event)
+        if self.confirmations.unsaid:
+            reply[EXTRA]["done"] = self.confirmations.done_count
+            self.confirmations.said(self.confirmations.done_count)
+        await self.reply(reply, len(text if text is not None else data or b""))
+
+    async def _close(self, event: Event) -> None:
+        code = event.get("code")
+        code = closecodes.NORMAL if code is None else code
+        if type(code) is not int or not closecodes.may_be_sent(code):
+            raise ApplicationError(f"Close code {code!r} may not be sent (RFC 6455 section 7.4)")
+        if self._draining:
+            return  # an application's last word to a connection that it has lost already; the client keeps it
+        self._steps = _CLOSED
+        await self.reply(messages.close_reply(code, event.get("reason") or ""))
+
+    async def _reject(self, event: Event) -> None:
+        self._steps = _CLOSED
+        await self.reply({"close": event.get("code") or True})
+
+    async def _deny(self, event: Event) -> None:
+        if type(event.get("status")) is not int:
+            raise ApplicationError(f"Status expected to be `int`, but got `{type(event.get('status'))}`")
+        self._denial = event
+        self._steps = _DENYING
+
+    async def _deny_body(self, event: Event) -> None:
+        start, self._denial = self._denial, None
+        more = bool(event.get("more_body", False))
+        self._steps = _DENYING if more else _CLOSED
+        await self.reply(messages.denial_reply(start, bytes(event.get("body", b"")), more))
+
+    async def _save_state(self, event: Event) -> None:
+        """`daphne.state`: what the next worker finds in `scope["extensions"]["daphne.resume"]["state"]`."""
+        state = event.get("state")
+        try:
+            encoded = json.dumps(state)
+        except (TypeError, ValueError) as problem:
+            raise ApplicationError(f"`state` is not what JSON can hold: {problem}") from problem
+        if len(encoded) > STATE_SIZE:
+            raise ApplicationError(f"`state` has {len(encoded)} bytes as JSON; {STATE_SIZE} are allowed")
+        if self.front_end is not None:
+            await self.reply({EXTRA: {"state": json.loads(encoded)}})
+
+
+_Step = Callable[[WebSocketRun, Event], Awaitable[None]]
+
+_CONNECTING: dict[str, _Step] = {
+    "websocket.accept": WebSocketRun._accept,
+    "websocket.close": WebSocketRun._reject,
+    "websocket.http.response.start": WebSocketRun._deny,
+    "daphne.state": WebSocketRun._save_state,
+}
+_DENYING: dict[str, _Step] = {"websocket.http.response.body": WebSocketRun._deny_body}
+_OPEN: dict[str, _Step] = {
+    "websocket.send": WebSocketRun._send_message,
+    "websocket.close": WebSocketRun._close,
+    "daphne.state": WebSocketRun._save_state,
+}
+_CLOSED: dict[str, _Step] = {}

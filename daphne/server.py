@@ -1,7 +1,7 @@
 """Server: the door with the keyword arguments of daphne 1.x and 4.x, and a Twisted reactor around a Service.
 
-Called by daphne.cli, by Django's runserver and by programs of both eras. Here old names and defaults become today's `Settings`;
-everything else is daphne.service's.
+Called by daphne.cli, by Django's runserver and by programs of both eras. Here old names and defaults become
+today's `Settings`; everything else is daphne.service's.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ _OF_4X = {
 class Server:
     """A server that `run()` runs until it is stopped.
 
-    `application` (or `channel_layer`, as daphne 1.x called it) is the target; `endpoints` are Twisted endpoint strings. Every further keyword is a
-    setting by its name, or one of the old names below; those that are not given have daphne 4's defaults.
+    `application` (or `channel_layer`, as daphne 1.x called it) is the target; `endpoints` are Twisted
+    endpoint strings. Every further keyword is a setting by its name, or one of the old names below; those
+    that are not given have daphne 4's defaults.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Server:
             options["proxy_headers_host"] = self.proxy_forwarded_address_header or ""
             options["proxy_headers_port"] = self.proxy_forwarded_port_header or ""
             options["proxy_headers_proto"] = self.proxy_forwarded_proto_header or ""
-        known = {field for field in Settings.__dataclass_fields__}
+        known = set(Settings.__dataclass_fields__)
         unknown = sorted(set(options) - known)
         if unknown:
             raise TypeError(f"Server() got an unexpected keyword argument {unknown[0]!r}")
@@ -118,7 +119,7 @@ class Server:
         return Settings(**options)
 
     def run(self) -> None:
-        """Serve until `stop()` or a signal. Raises ConfigurationError or LifespanError when it could not start."""
+        """Serve until `stop()` or a signal. Raises ConfigurationError or LifespanError if it cannot start."""
         settings = self._settings()
         self.reactor = install(settings.uvloop)
         self.service = Service(self.application, settings, self.action_logger)
@@ -188,7 +189,7 @@ def _reopen_logs() -> None:
 
 
 def _set_threads(loop: asyncio.AbstractEventLoop) -> None:
-    """ASGI_THREADS: threads of the loop's default executor, in which synchronous code of applications runs."""
+    """ASGI_THREADS: threads of the loop's default executor, where applications' synchronous code runs."""
     threads = os.environ.get("ASGI_THREADS")
     if threads:
         loop.set_default_executor(ThreadPoolExecutor(max_workers=int(threads)))

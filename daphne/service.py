@@ -1,7 +1,7 @@
-"""Service: introduces an application, the protocols and the listeners to each other; starts, drains and stops.
+"""Service: introduces an application, the protocols and the listeners to each other; starts and stops.
 
-Called by daphne.server (the door with a reactor around it) and by everything that serves inside a running loop. Calls
-application/, layers/, worker/, protocols/ and endpoints. Needs a running asyncio loop.
+Called by daphne.server (the door with a reactor around it) and by everything that serves inside a running
+loop. Calls application/, layers/, worker/, protocols/ and endpoints. Needs a running asyncio loop.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from daphne.application.running import Application, Runner
 from daphne.application.target import check_target, is_channel_layer, load_target
 from daphne.endpoints import listen
 from daphne.protocols.site import ActionLogger, Site
-from daphne.tls_info import tls_info
 from daphne.settings import Settings
+from daphne.tls_info import tls_info
 
 logger = logging.getLogger("daphne.server")
 
 LAYER_HTTP_TIMEOUT = 120.0
 """Seconds that a worker has to answer where `--http-timeout` is not given."""
 _CLOSES_A_SECOND = 100
-"""WebSockets that a stopping server closes in a second, so that their clients do not come back in one wave."""
+"""WebSockets that a stopping server closes in a second: their clients shall not come back in one wave."""
 
 
 class Service:
     """One target, served on any number of endpoints.
 
-    `target` is a channel layer or an ASGI 2 or 3 application (TargetError otherwise). Use: `await start(reactor, endpoints)`, then
-    `await stop()`.
+    `target` is a channel layer or an ASGI 2 or 3 application (TargetError otherwise). Use: `await
+    start(reactor, endpoints)`, then `await stop()`.
     """
 
     def __init__(self, target: Any, settings: Settings, action_logger: ActionLogger | None = None) -> None:
@@ -102,7 +102,8 @@ class Service:
         return bridge, dataclasses.replace(settings, http_timeout=0), "on"
 
     async def stop(self) -> None:
-        """Accept no more, let what is under way finish within `graceful_timeout` seconds, and end the application.
+        """Accept no more, let what is under way finish within `graceful_timeout` seconds, and end the
+        application.
 
         May be called any number of times; all calls return when the one stop is done.
         """

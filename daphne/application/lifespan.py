@@ -1,4 +1,5 @@
-"""The application's lifespan (ASGI lifespan specification 2.0): start-up before the first request, shutdown after the last.
+"""The application's lifespan (ASGI lifespan specification 2.0): start-up before the first request, shutdown
+after the last.
 
 Called by daphne.service; calls the application once, in a task that lives as long as the server.
 """
@@ -18,8 +19,8 @@ logger = logging.getLogger("daphne.server")
 class Lifespan:
     """One lifespan call of one application.
 
-    `mode`: "auto" goes on without lifespan where the application raises instead of answering the start-up, "on" takes that as a
-    failure, "off" does not call the application.
+    `mode`: "auto" goes on without lifespan where the application raises instead of answering the start-up,
+    "on" takes that as a failure, "off" does not call the application.
     """
 
     def __init__(self, application: Application, mode: str) -> None:
@@ -29,10 +30,11 @@ class Lifespan:
         self._answer: asyncio.Future[dict[str, Any]] | None = None
         self._task: asyncio.Task[None] | None = None
         self.state: dict[str, Any] | None = None
-        """The `state` that the application filled at start-up, once it has said `lifespan.startup.complete`; else None."""
+        """The `state` that the application filled at start-up, once it has said `lifespan.startup.complete`;
+        else None."""
 
     async def startup(self) -> None:
-        """Return when the application has started. Raises LifespanError when it says, or shows, that it cannot."""
+        """Return when the application has started. Raises LifespanError if it cannot."""
         if self._mode == "off":
             return
         state: dict[str, Any] = {}

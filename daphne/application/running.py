@@ -1,6 +1,7 @@
 """Run the application once for each stream, and see to it that every stream gets its end.
 
-Called by protocols/ (through the site) with a stream that is ready; calls the application, and the stream when it is done.
+Called by protocols/ (through the site) with a stream that is ready; calls the application, and the stream
+when it is done.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Runner:
     def __init__(
         self, application: Application, loop: asyncio.AbstractEventLoop, close_timeout: float
     ) -> None:
-        """`close_timeout`: seconds that an application has after its client has gone before it is cancelled."""
+        """`close_timeout`: seconds that an application may run on after its client has gone."""
         self._application = application
         self._loop = loop
         self._close_timeout = close_timeout
@@ -62,7 +63,7 @@ class Runner:
             self.streams.discard(stream)
 
     def client_left(self, stream: Stream) -> None:
-        """The client of `stream` has gone: the application gets `application_close_timeout` to end by itself."""
+        """The client of `stream` has gone: the application gets `close_timeout` to end by itself."""
         if stream.task is not None:
             self._loop.call_later(self._close_timeout, self._cancel, stream)
 

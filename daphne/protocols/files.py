@@ -41,7 +41,7 @@ async def send_file(connection: Any, stream: Any, descriptor: int, size: int) ->
 
 async def _sendfile(connection: Any, stream: Any, socket: Any, descriptor: int, size: int) -> None:
     loop = connection.site.loop
-    # The loop watches the socket's own descriptor for the transport: wait on a second one for the same socket.
+    # The loop watches the socket's own descriptor for the transport: wait on a second one for it.
     target = os.dup(socket.fileno())
     offset = 0
     try:

@@ -1,9 +1,11 @@
 """HTTP/1.1 and HTTP/1.0 on one connection: the reading half and the connection's life.
 
-Made by site.Site for every accepted transport; also the place where a connection turns out to speak HTTP/2 or becomes a WebSocket.
-Calls http1_head and http1_body to parse, negotiation to open streams, and the site to run the application.
+Made by site.Site for every accepted transport; also the place where a connection turns out to speak HTTP/2 or
+becomes a WebSocket. Calls http1_head and http1_body to parse, negotiation to open streams, and the site to
+run the application.
 
-One request at a time, answers strictly in order (RFC 9112 section 9.3): bytes of a pipelined request wait unparsed.
+One request at a time, answers strictly in order (RFC 9112 section 9.3): bytes of a pipelined request wait
+unparsed.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ _LONGEST_STALL = 60.0
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class HTTP1Connection(ResponseWriting, Protocol):  # type: ignore[misc]
+class HTTP1Connection(ResponseWriting, Protocol):
     """One connection. `stream` is the exchange under way, or None."""
 
     stream: Stream | None = None
@@ -66,7 +68,7 @@ class HTTP1Connection(ResponseWriting, Protocol):  # type: ignore[misc]
         self._head_parser = HeadParser(site.settings)
         self._idle = Deadline(site.loop, self._idle_expired)
 
-    # ---- the transport's calls -------------------------------------------------------------------------------------------------
+    # ---- the transport's calls -------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         """A client has connected."""
@@ -122,7 +124,7 @@ class HTTP1Connection(ResponseWriting, Protocol):  # type: ignore[misc]
             self._half_close.cancel()
             self._half_close = None
 
-    # ---- reading ---------------------------------------------------------------------------------------------------------------
+    # ---- reading ---------------------------------------------------------------------------------
 
     def _take(self, data: bytes) -> None:
         """Parse as far as the state of the connection allows, and hold the rest."""
@@ -279,7 +281,7 @@ class HTTP1Connection(ResponseWriting, Protocol):  # type: ignore[misc]
         self._body_paused = False
         self.transport.resumeProducing()
 
-    # ---- between requests ------------------------------------------------------------------------------------------------------
+    # ---- between requests ------------------------------------------------------------------------
 
     def body_can_be_skipped(self) -> bool:
         """Whether the rest of the request body is little enough to read past."""
@@ -381,7 +383,7 @@ class HTTP1Connection(ResponseWriting, Protocol):  # type: ignore[misc]
         else:
             self._close(linger=False)
 
-    # ---- other protocols -------------------------------------------------------------------------------------------------------
+    # ---- other protocols -------------------------------------------------------------------------
 
     def _become_http2(self, data: bytes) -> None:
         self._idle.close()
@@ -398,13 +400,14 @@ class HTTP1Connection(ResponseWriting, Protocol):  # type: ignore[misc]
         return rest
 
     def accept_websocket(self, stream: WebSocketStream, subprotocol: str | None, headers: Headers) -> Socket:
-        """Complete the opening handshake (RFC 6455 section 4.2.2); the transport now belongs to the socket."""
+        """Complete the opening handshake (RFC 6455 section 4.2.2); the transport is the socket's then."""
         socket = open_socket(self.site, stream, negotiation.offered_extensions(self.request))
         fields = [*socket.handshake_fields, *headers]
         if subprotocol is not None:
             fields.insert(0, (b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
         self.transport.write(
-            b"HTTP/1.1 101 Switching Protocols\r\n%bUpgrade: WebSocket\r\nConnection: Upgrade\r\n%bSec-WebSocket-Accept: %b\r\n\r\n"
+            b"HTTP/1.1 101 Switching Protocols\r\n%bUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
+            b"%bSec-WebSocket-Accept: %b\r\n\r\n"
             % (
                 self.site.standard_fields(False, any(name == b"server" for name, _ in headers)),
                 b"".join([b"%b: %b\r\n" % field for field in fields]),

@@ -1,7 +1,7 @@
 """Request bodies of HTTP/1: where they end (RFC 9112 sections 6 and 7).
 
-Called by http1.HTTP1Connection with the bytes that follow a head. Each decoder says what it took, so that the bytes of the next
-request are never touched.
+Called by http1.HTTP1Connection with the bytes that follow a head. Each decoder says what it took, so that the
+bytes of the next request are never touched.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class LengthBody:
 class ChunkedBody:
     """A body in the chunked transfer coding.
 
-    Sizes are hexadecimal digits and nothing else, every line ends in CRLF, extensions are bounded and ignored, trailers are
-    bounded, checked and dropped. Raises RequestRefused(400) for anything else.
+    Sizes are hexadecimal digits and nothing else, every line ends in CRLF, extensions are bounded and
+    ignored, trailers are bounded, checked and dropped. Raises RequestRefused(400) for anything else.
     """
 
     __slots__ = ("_held", "_read", "_remaining", "_spare", "_trailer_size", "done", "received")

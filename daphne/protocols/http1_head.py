@@ -1,8 +1,9 @@
 """From the bytes of one HTTP/1 request head to a validated RequestHead.
 
-Called by http1.HTTP1Connection with a whole head, up to and including its empty line, however it was split on the way. llhttp
-(through httptools, its lenient flags off) takes the field lines apart; what it lets pass and RFC 9112 does not, or what can be
-read in two ways, is refused here. Body framing is decided here and nowhere else.
+Called by http1.HTTP1Connection with a whole head, up to and including its empty line, however it was split on
+the way. llhttp (through httptools, its lenient flags off) takes the field lines apart; what it lets pass and
+RFC 9112 does not, or what can be read in two ways, is refused here. Body framing is decided here and nowhere
+else.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ _VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _KNOWN_TO_LLHTTP = {
     name.encode(): name
     for name in (
-        "GET HEAD POST PUT PATCH DELETE OPTIONS TRACE PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK SEARCH REPORT"
-    ).split()
+        *("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"),
+        *("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "SEARCH", "REPORT"),
+    )
 }
-"""Methods that llhttp takes for what they are. Any other token is shown to it as GET: llhttp only refuses what it
-does not know, and the framing that it infers from a method is not used."""
+"""Methods that llhttp takes for what they are. Any other token is shown to it as GET: llhttp only refuses
+what it does not know, and the framing that it infers from a method is not used."""
 
 
 class HeadParser:

@@ -46,7 +46,7 @@ def field_lines(headers: Headers) -> bytes:
 
 
 class ResponseWriting:
-    """How responses get onto one HTTP/1 connection; `response_done` and `response_cut` say that one is over."""
+    """How responses get onto one HTTP/1 connection; `response_done` says that one is over."""
 
     site: Site
     transport: Any
@@ -70,7 +70,7 @@ class ResponseWriting:
         """Whether the rest of the request body is little enough to read past."""
         raise NotImplementedError
 
-    # ---- Wire ----------------------------------------------------------------------------------------------------------------
+    # ---- Wire ------------------------------------------------------------------------------------
 
     def respond(self, stream: Stream, head: ResponseHead, body: bytes, more: bool) -> None:
         """Write the head and the first part of the body."""
@@ -129,7 +129,7 @@ class ResponseWriting:
             self.response_done()
 
     def respond_trailers(self, stream: Stream, trailers: Headers) -> None:
-        """End a chunked response with a trailer section (RFC 9112 section 7.1.2); elsewhere there is no place for one."""
+        """End a chunked response with trailers (RFC 9112 section 7.1.2); other framings have none."""
         if self._chunked and not self._suppress_body:
             self.transport.write(b"0\r\n" + field_lines(trailers) + b"\r\n")
         self.response_done()
@@ -149,7 +149,7 @@ class ResponseWriting:
             self.continue_due = False
             self.transport.write(_CONTINUE)
 
-    # ---- back-pressure ---------------------------------------------------------------------------------------------------------
+    # ---- back-pressure ---------------------------------------------------------------------------
 
     async def writable(self, stream: Stream | None = None) -> None:
         """Return once the peer has taken enough, or raise ClientDisconnected."""

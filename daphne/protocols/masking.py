@@ -1,7 +1,8 @@
 """Take the mask off WebSocket payloads (RFC 6455 section 5.3).
 
-Called by websocket.WebSocketConnection for every data frame from a client. Large payloads go through Autobahn's C masker (NVX) in place,
-small ones through one big-integer XOR, which beats the calls into C up to about a hundred bytes.
+Called by websocket.WebSocketConnection for every data frame from a client. Large payloads go through
+Autobahn's C masker (NVX) in place, small ones through one big-integer XOR, which beats the calls into C up to
+about a hundred bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def _portable(mask: bytes, payload: bytes) -> bytes | bytearray:
 
 
 def _in_c() -> Callable[[bytes, bytes], bytes | bytearray] | None:
-    """The same through NVX, without the copies of its Python wrapper; None where Autobahn was built without it."""
+    """The same through NVX, without its Python wrapper's copies; None where Autobahn was built without."""
     try:
         from _nvx_xormasker import ffi, lib
     except ImportError:

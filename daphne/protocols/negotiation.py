@@ -1,7 +1,8 @@
-"""The one resource that HTTP and WebSocket share: which protocol a connection speaks, and which stream a request opens.
+"""The one resource that HTTP and WebSocket share: which protocol a connection speaks, and which stream a
+request opens.
 
-Called by http1 and http2 with each validated request head; makes the HTTPStream or WebSocketStream and has the site run the
-application on it. The WebSocket handshake is judged here on the parsed head, for every wire.
+Called by http1 and http2 with each validated request head; makes the HTTPStream or WebSocketStream and has
+the site run the application on it. The WebSocket handshake is judged here on the parsed head, for every wire.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def check_upgrade(head: RequestHead) -> bytes:
 
 
 def handshake_fields(head: RequestHead) -> dict[bytes, bytes]:
-    """The fields of the opening handshake that may stand only once; raises RequestRefused(400) for a repeated one."""
+    """The handshake's fields that may stand only once; raises RequestRefused(400) for a repeated one."""
     fields: dict[bytes, bytes] = {}
     for name, value in head.headers:
         if name in (b"sec-websocket-key", b"sec-websocket-version", b"origin"):
@@ -85,7 +86,7 @@ def check_version(fields: dict[bytes, bytes]) -> None:
 
 
 def check_subprotocols(head: RequestHead) -> None:
-    """Raise RequestRefused(400) unless the offered subprotocols are distinct tokens (RFC 6455 section 4.1, point 10)."""
+    """Raise RequestRefused(400) unless the subprotocols are distinct words (RFC 6455 section 4.1 (10))."""
     offered = [
         item.strip(b" \t")
         for name, value in head.headers

@@ -1,7 +1,7 @@
 """Site: the one factory of a port, and what all its connections share.
 
-Made by the service, given to every endpoint. Builds a connection per accepted transport; connections call it to run the application,
-to log, and for what is computed once for all (the Date field, trusted peers, limits).
+Made by the service, given to every endpoint. Builds a connection per accepted transport; connections call it
+to run the application, to log, and for what is computed once for all (the Date field, trusted peers, limits).
 """
 
 from __future__ import annotations
@@ -34,11 +34,12 @@ ActionLogger = Callable[[str, str, dict[str, Any]], Any]
 
 
 @implementer(IProtocolNegotiationFactory)
-class Site(Factory):  # type: ignore[misc]
+class Site(Factory):
     """The HTTP/1.1, HTTP/2 and WebSocket factory.
 
-    `start` runs the application on a stream; `left` is told when a stream's client has gone; `action_logger` is the access log, or
-    None; `tls_info` gives the content of the ASGI `tls` extension for a transport, or None in clear text.
+    `start` runs the application on a stream; `left` is told when a stream's client has gone; `action_logger`
+    is the access log, or None; `tls_info` gives the content of the ASGI `tls` extension for a transport, or
+    None in clear text.
     """
 
     noisy = False
@@ -104,7 +105,10 @@ class Site(Factory):  # type: ignore[misc]
         )
 
     def standard_fields(self, has_date: bool, has_server: bool) -> bytes:
-        """The Date and Server field lines that a response still lacks; the date is made once a second (RFC 9110 section 6.6.1)."""
+        """The Date (RFC 9110 section 6.6.1) and Server field lines that a response still lacks.
+
+        The date is made once a second.
+        """
         now = int(time.time())
         if now != self._second:
             self._second = now
@@ -158,7 +162,7 @@ class Site(Factory):  # type: ignore[misc]
         )
 
     def limit_fired(self, limit: str, peer: Any) -> None:
-        """Say in the log which limit fired for whom; at most one line a second for each limit, so that nobody fills the log."""
+        """Say in the log which limit fired for whom, once a second at most, so that nobody fills the log."""
         now = self.loop.time()
         at, unsaid = self._limits_fired.get(limit, (-1.0, 0))
         if now - at < 1.0:

@@ -89,9 +89,7 @@ class WebSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
 
 
 def _accept_deflate(offers: list[Any]) -> Any:
-    """Accept the first permessage-deflate offer, without context takeover either way (RFC 7692 section
-    7.1.1).
-    """
+    """Accept the first permessage-deflate offer, without context takeover (RFC 7692 section 7.1.1)."""
     for offer in offers:
         if isinstance(offer, PerMessageDeflateOffer):
             return PerMessageDeflateOfferAccept(
@@ -122,6 +120,7 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
 
     site: Site
     factory: WebSocketFactory
+    transport: Any
     write_paused = False
 
     # Start values of Autobahn's parser (its _connectionMade sets them in every instance).
@@ -163,9 +162,7 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
             self._negotiate(extensions)
 
     def _negotiate(self, extensions: str) -> None:
-        """Choose among the offered extensions; one that is malformed is passed over (RFC 7692 section
-        5.1).
-        """
+        """Choose among the offered extensions; a malformed one is passed over (RFC 7692 section 5.1)."""
         offers = []
         for name, parameters in self._parseExtensionsHeader(extensions):
             known = PERMESSAGE_COMPRESSION_EXTENSION.get(name)
@@ -308,9 +305,7 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
         return data[at:]
 
     def _next_step(self, data: bytes, at: int) -> int:
-        """The size of a whole control frame at `at`, so that what follows it can take the short path; or
-        0.
-        """
+        """The size of a whole control frame at `at`, so that what follows can take the short path; or 0."""
         if self.data or self.current_frame is not None or len(data) - at < 6 or not 0x88 <= data[at] <= 0x8A:
             return 0
         size = 6 + (data[at + 1] & 0x7F)
@@ -364,9 +359,7 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
         return True
 
     def _fail_connection(self, code: int = closecodes.GOING_AWAY, reason: str = "") -> None:
-        """_Fail the WebSocket Connection_ (RFC 6455 section 7.1.7): say why in a close frame and read no
-        further.
-        """
+        """_Fail the WebSocket Connection_ (RFC 6455 section 7.1.7): say why and read no further."""
         if self._muted or self.state == self.STATE_CLOSED:
             return
         self.failedByMe = True
@@ -483,9 +476,7 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
     # ---- time ------------------------------------------------------------------------------------
 
     def _heartbeat_due(self) -> None:
-        """Ping after `ping_interval` seconds without a byte; drop after `ping_timeout` seconds without an
-        answer.
-        """
+        """Ping after `ping_interval` seconds without a byte; drop `ping_timeout` seconds after that."""
         settings, now = self.site.settings, self.site.loop.time()
         if self._reading_paused or self.write_paused:
             self._pinged_at = 0.0

@@ -23,7 +23,9 @@ LONGEST_REASON = 123
 
 
 def may_be_sent(code: int) -> bool:
-    """Whether `code` may stand in a close frame: registered codes and 3000 to 4999; never 1004, 1005, 1006 and 1015."""
+    """Whether `code` may stand in a close frame: registered codes and 3000 to 4999; never 1004, 1005, 1006
+    and 1015.
+    """
     return code in _REGISTERED or 3000 <= code <= 4999
 
 

@@ -1,7 +1,8 @@
 """Deadlines that move often and are met seldom.
 
-Used by the protocols: keep-alive, request head, body rate, write rate, heartbeats. Setting one is an assignment; the loop's
-timer behind it is armed once and looks, when it fires, whether the deadline has moved on in the meantime.
+Used by the protocols: keep-alive, request head, body rate, write rate, heartbeats. Setting one is an
+assignment; the loop's timer behind it is armed once and looks, when it fires, whether the deadline has moved
+on in the meantime.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Callable
 class Deadline:
     """Calls `expired()` once the time that was last `set()` has come, unless it was cleared before.
 
-    Exact when the deadline moves later or is cleared (the armed timer is kept and re-armed for the rest); a deadline
-    that moves earlier re-arms the timer at once.
+    Exact when the deadline moves later or is cleared (the armed timer is kept and re-armed for the rest); a
+    deadline that moves earlier re-arms the timer at once.
     """
 
     __slots__ = ("_at", "_expired", "_loop", "_timer")
@@ -37,7 +38,9 @@ class Deadline:
             self._timer = self._loop.call_at(at, self._fire)
 
     def extend(self, seconds: float, most: float) -> None:
-        """Move a deadline that is set by `seconds`, but to no more than `most` seconds from now; one that is not set stays so."""
+        """Move a deadline that is set by `seconds`, but to no more than `most` seconds from now; one that is
+        not set stays so.
+        """
         if self._at is not None:
             self._at = min(self._at + seconds, self._loop.time() + most)
 

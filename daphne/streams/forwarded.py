@@ -1,8 +1,9 @@
 """What proxies in front of us say about the client, and whether they are to be believed.
 
-Called by scope.build_scope for HTTP and WebSocket alike. X-Forwarded-For/-Port/-Proto and RFC 7239 `Forwarded` are read
-from right to left: each proxy appends, so the right-most entry comes from our own peer, and an entry is believed only as long
-as all to its right are trusted proxies. Whatever is malformed is passed over; it never fails a request.
+Called by scope.build_scope for HTTP and WebSocket alike. X-Forwarded-For/-Port/-Proto and RFC 7239
+`Forwarded` are read from right to left: each proxy appends, so the right-most entry comes from our own peer,
+and an entry is believed only as long as all to its right are trusted proxies. Whatever is malformed is passed
+over; it never fails a request.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ def _parse_element(element: str) -> dict[str, str]:
 
 
 def _first_untrusted(hops: list[Address | None], trusted: TrustedProxies) -> tuple[Address | None, int]:
-    """Walk from right to left; the answer is the first hop that is no trusted proxy, or the last one that can be read."""
+    """Walk from right to left; the answer is the first hop that is no trusted proxy, or the last one that can
+    be read.
+    """
     client: Address | None = None
     at = len(hops) - 1
     for index in range(len(hops) - 1, -1, -1):
@@ -144,7 +147,9 @@ def _first_untrusted(hops: list[Address | None], trusted: TrustedProxies) -> tup
 
 @lru_cache(maxsize=1024)
 def parse_address(text: str) -> Address | None:
-    """An IP address with or without a port (`192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`), or None."""
+    """An IP address with or without a port (`192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`),
+    or None.
+    """
     host, port = text, ""
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")

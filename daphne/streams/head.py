@@ -52,7 +52,7 @@ def is_token(value: bytes) -> bool:
 
 
 def token_list(value: bytes) -> list[bytes]:
-    """The lower-cased elements of a comma-separated list field (RFC 9110 section 5.6.1), empty ones left out."""
+    """The lower-cased elements of a list field (RFC 9110 section 5.6.1), empty ones left out."""
     return [token for item in value.lower().split(b",") if (token := item.strip(b" \t"))]
 
 
@@ -93,7 +93,8 @@ class RequestHead:
         self.raw_path = target
         self.query_string = b""
         self.scheme: bytes | None = None
-        """The scheme of an absolute target or of HTTP/2's `:scheme`; says nothing about how the connection is secured."""
+        """The scheme of an absolute target or of HTTP/2's `:scheme`; says nothing about how the connection is
+        secured."""
         self.host: bytes | None = None
         self.content_length: int | None = None
         self.chunked = False
@@ -108,8 +109,9 @@ class RequestHead:
     def take_special(self, name: bytes, value: bytes) -> None:
         """Note what a SPECIAL field says.
 
-        Raises RequestRefused for what can be read in two ways: repeated Host, repeated or non-decimal Content-Length
-        (RFC 9112 section 6.3), an expectation that is not `100-continue` (RFC 9110 section 10.1.1).
+        Raises RequestRefused for what can be read in two ways: repeated Host, repeated or non-decimal
+        Content-Length (RFC 9112 section 6.3), an expectation that is not `100-continue` (RFC 9110 section
+        10.1.1).
         """
         if name == b"host":
             if self.host is not None:
@@ -143,8 +145,9 @@ class RequestHead:
     def take_target(self) -> None:
         """Split the target into path and query after its form (RFC 9112 section 3.2).
 
-        Origin-form and asterisk-form (OPTIONS only) stand as they are; of an absolute-form the path is taken and its
-        authority replaces the Host field (RFC 9112 section 3.2.2). Raises RequestRefused(400) for all else.
+        Origin-form and asterisk-form (OPTIONS only) stand as they are; of an absolute-form the path is taken
+        and its authority replaces the Host field (RFC 9112 section 3.2.2). Raises RequestRefused(400) for all
+        else.
         """
         target = self.target
         if target[:1] != b"/":
@@ -180,6 +183,8 @@ class RequestHead:
 
 
 def check_target(target: bytes) -> None:
-    """Raise RequestRefused(400) unless `target` is printable ASCII without a fragment (RFC 3986, RFC 9112 section 3.2)."""
+    """Raise RequestRefused(400) unless `target` is printable ASCII without a fragment (RFC 3986, RFC 9112
+    section 3.2).
+    """
     if _TARGET.fullmatch(target) is None:
         raise RequestRefused(400, "invalid characters in the target")

@@ -52,7 +52,7 @@ class Wire(Protocol):
         """Return once the peer has taken enough, or raise ClientDisconnected."""
 
     def body_wanted(self, stream: HTTPStream) -> None:
-        """The application waits for body that is not there: read on, and say `100 Continue` if that is awaited."""
+        """The application waits for body: read on, and say `100 Continue` if that is awaited."""
 
     def body_full(self, stream: HTTPStream) -> None:
         """The application has not taken what is there: read no more for now."""
@@ -64,8 +64,8 @@ class Wire(Protocol):
 class HTTPStream:
     """The state of one exchange.
 
-    The protocol calls `body_received`, `client_left` and `cancelled_by_server`; the application `receive` and `send`; the
-    runner `application_returned` and `application_failed`.
+    The protocol calls `body_received`, `client_left` and `cancelled_by_server`; the application `receive` and
+    `send`; the runner `application_returned` and `application_failed`.
     """
 
     kind = "http"
@@ -78,7 +78,8 @@ class HTTPStream:
     disconnected = False
     """Whether the client has gone (or was cut off)."""
     half_closed = False
-    """Whether the client will send no more, so that `receive()` reports a disconnect while `send()` still works."""
+    """Whether the client will send no more, so that `receive()` reports a disconnect while `send()` still
+    works."""
     _trailers_follow = False
     _body: deque[bytes] | None = None
     _body_size = 0
@@ -94,7 +95,7 @@ class HTTPStream:
         window: int,
         event_size: int | None,
     ) -> None:
-        """`window`: bytes of unread body before reading pauses. `event_size`: exact size of body events, or None."""
+        """`window`: unread body bytes at which reading pauses. `event_size`: size of body events, or None."""
         self.scope = scope
         self._wire = wire
         self._loop = loop
@@ -105,10 +106,10 @@ class HTTPStream:
         self._steps = _WAITING
         self.started_at = loop.time()
 
-    # ---- the request body ------------------------------------------------------------------------------------------------
+    # ---- the request body ------------------------------------------------------------------------
 
     def body_received(self, data: bytes, complete: bool) -> None:
-        """Take a part of the request body from the wire; `complete` with the last one (which may be empty)."""
+        """Take a part of the request body from the wire; `complete` with the last one, which may be empty."""
         if data and not (self.complete or self.disconnected):
             if self._body is None:
                 self._body = deque()
@@ -121,7 +122,9 @@ class HTTPStream:
             self._wire.body_full(self)
 
     async def receive(self) -> Event:
-        """The next ASGI event: `http.request` until the body is complete, then `http.disconnect` once the exchange is over."""
+        """The next ASGI event: `http.request` until the body is complete, then `http.disconnect` once the
+        exchange is over.
+        """
         while True:
             if not self._body_told and self._body_ready():
                 return self._body_event()
@@ -169,13 +172,14 @@ class HTTPStream:
         self._body_size = len(whole) - size
         return whole[:size]
 
-    # ---- the response ------------------------------------------------------------------------------------------------------
+    # ---- the response ----------------------------------------------------------------------------
 
     async def send(self, event: Event) -> None:
         """Take one ASGI event from the application.
 
-        Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself or at this point
-        (nothing of it has been written then), and ClientDisconnected once the client has gone.
+        Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself
+        or at this point (nothing of it has been written then), and ClientDisconnected once the client has
+        gone.
         """
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
@@ -271,7 +275,7 @@ class HTTPStream:
             self._arrival.fire()
 
     def _check_length(self, head: ResponseHead, total: int, more: bool) -> None:
-        """Never a byte more than Content-Length (RFC 9110 section 8.6); a shorter body is no complete response."""
+        """Never a byte more than Content-Length (RFC 9110 section 8.6), nor less in a complete response."""
         declared = head.content_length
         assert declared is not None
         if self.scope.get("method") == "HEAD" or head.bodiless:
@@ -286,7 +290,7 @@ class HTTPStream:
         """Whether bytes of the final response have gone to the wire."""
         return self._steps is _SENDING or self._steps is _TRAILING or self.complete
 
-    # ---- ends ----------------------------------------------------------------------------------------------------------------
+    # ---- ends ------------------------------------------------------------------------------------
 
     def answer(self, status: int, text: str | None = None) -> None:
         """Answer with the server's own page if the response has not begun, or else cut it."""
@@ -307,7 +311,7 @@ class HTTPStream:
         self._finished()
 
     def application_returned(self) -> bool:
-        """The application is done. False if it owed a complete response; it has been answered (500) or cut then."""
+        """The application is done. False if it owed a response; it has been answered (500) or cut then."""
         if self.complete or self.disconnected:
             return True
         self.answer(500)

@@ -1,7 +1,7 @@
 """The pages that the server itself answers with.
 
-Called by the streams, the protocols and the bridge. A page names the status and one fixed sentence, never an exception's text,
-a path or a version.
+Called by the streams, the protocols and the bridge. A page names the status and one fixed sentence, never an
+exception's text, a path or a version.
 """
 
 from __future__ import annotations
@@ -54,6 +54,6 @@ def reason_phrase(status: int) -> str:
 
 
 def error_page(status: int, text: str | None = None) -> bytes:
-    """The HTML page for `status`; `text` is a fixed sentence in plain ASCII, by default the one for that status."""
+    """The HTML page for `status`; `text` is a fixed ASCII sentence, by default the one for that status."""
     title = f"{status} {reason_phrase(status)}"
     return _PAGE.format(title=title, text=text or _SENTENCES.get(status, "")).encode("ascii")

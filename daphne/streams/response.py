@@ -1,6 +1,7 @@
 """What an application may send as a response head; checked once, before the first byte goes out.
 
-Called by the streams for responses, denials, trailers and early hints, on every wire (R10 and R11 of the hostile-input rules).
+Called by the streams for responses, denials, trailers and early hints, on every wire (R10 and R11 of the
+hostile-input rules).
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ class ScopeBuilder:
         self._root_path = settings.root_path
         self._complete = settings.scope_extensions
         self.state: dict[str, Any] | None = None
-        """What the application put into lifespan's `state`; each scope gets a shallow copy (ASGI lifespan, "state")."""
+        """What the application put into lifespan's `state`; each scope gets a shallow copy (ASGI lifespan,
+        "state")."""
 
     def build(self, kind: str, head: RequestHead, connection: ConnectionFacts) -> Scope:
         """The scope of `head`: `kind` is "http" or "websocket" (ASGI HTTP & WebSocket specification 2.5)."""

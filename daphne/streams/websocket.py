@@ -1,7 +1,8 @@
 """WebSocketStream: one WebSocket from the handshake to the close, as ASGI sees it.
 
-Made by a protocol for each handshake (HTTP/1.1 Upgrade or HTTP/2 extended CONNECT), run by application/running.py. Until the
-application accepts, it is an HTTP exchange with a `HandshakeWire`; from then on it has a `Socket`, the framing protocol.
+Made by a protocol for each handshake (HTTP/1.1 Upgrade or HTTP/2 extended CONNECT), run by
+application/running.py. Until the application accepts, it is an HTTP exchange with a `HandshakeWire`; from
+then on it has a `Socket`, the framing protocol.
 
 What may be sent when stands in the tables at the end: state -> {event type -> step}.
 """
@@ -48,7 +49,7 @@ class Socket(Protocol):
 
 
 class HandshakeWire(Protocol):
-    """What a protocol offers to a WebSocket that is not accepted yet: an HTTP exchange that may become a socket."""
+    """What a protocol offers to a WebSocket that is not accepted yet: an HTTP exchange so far."""
 
     write_paused: bool
 
@@ -71,8 +72,8 @@ class HandshakeWire(Protocol):
 class WebSocketStream:
     """The state of one WebSocket.
 
-    The protocol calls `message_received`, `socket_closed`, `client_left`; the application `receive` and `send`; the
-    runner `application_returned` and `application_failed`.
+    The protocol calls `message_received`, `socket_closed`, `client_left`; the application `receive` and
+    `send`; the runner `application_returned` and `application_failed`.
     """
 
     kind = "websocket"
@@ -100,9 +101,11 @@ class WebSocketStream:
         connect_timeout: float,
         log: Callable[[str, WebSocketStream], None],
     ) -> None:
-        """`subprotocols`: the server's own choice where the application makes none. `window`: bytes of untaken messages before
-        reading pauses. `connect_timeout`: seconds for the application to accept or refuse, 0 or less for no limit.
-        `log` is told "connecting", "connected", "rejected" and "disconnected", once each."""
+        """`subprotocols`: the server's own choice where the application makes none. `window`: bytes of
+        untaken messages before reading pauses. `connect_timeout`: seconds for the application to accept or
+        refuse, 0 or less for no limit. `log` is told "connecting", "connected", "rejected" and
+        "disconnected", once each.
+        """
         self.scope = scope
         self._wire = wire
         self._loop = loop
@@ -118,7 +121,7 @@ class WebSocketStream:
             self._deadline.set(connect_timeout)
         log("connecting", self)
 
-    # ---- from the wire --------------------------------------------------------------------------------------------------------
+    # ---- from the wire ---------------------------------------------------------------------------
 
     def message_received(self, message: str | bytes) -> None:
         """Take one complete message: str for text, bytes for binary."""
@@ -134,7 +137,9 @@ class WebSocketStream:
             self.socket.pause_reading()
 
     def socket_closed(self, code: int, reason: str) -> None:
-        """The socket is closed, with the peer's close code, 1005 if it gave none, 1006 if it did not close (RFC 6455 7.1.5)."""
+        """The socket is closed, with the peer's close code, 1005 if it gave none, 1006 if it did not close
+        (RFC 6455 7.1.5).
+        """
         if not self.disconnected:
             self._end(code, reason)
             self._log("disconnected", self)
@@ -148,10 +153,12 @@ class WebSocketStream:
     def body_received(self, data: bytes, complete: bool) -> None:
         """A handshake has no body; nothing to do."""
 
-    # ---- receive ----------------------------------------------------------------------------------------------------------------
+    # ---- receive ---------------------------------------------------------------------------------
 
     async def receive(self) -> Event:
-        """The next ASGI event: `websocket.connect`, then `websocket.receive` per message, then `websocket.disconnect`."""
+        """The next ASGI event: `websocket.connect`, then `websocket.receive` per message, then
+        `websocket.disconnect`.
+        """
         if not self._told_connect:
             self._told_connect = True
             return {"type": "websocket.connect"}
@@ -174,13 +181,13 @@ class WebSocketStream:
             return {"type": "websocket.receive", "text": message}
         return {"type": "websocket.receive", "bytes": message}
 
-    # ---- send --------------------------------------------------------------------------------------------------------------------
+    # ---- send ------------------------------------------------------------------------------------
 
     async def send(self, event: Event) -> None:
         """Take one ASGI event from the application.
 
-        Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself or at this point,
-        and ClientDisconnected once the socket is closed.
+        Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself
+        or at this point, and ClientDisconnected once the socket is closed.
         """
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
@@ -284,7 +291,7 @@ class WebSocketStream:
         """Whether bytes of a refusal have gone to the wire."""
         return self._steps is _DENYING_BODY or self.complete
 
-    # ---- ends --------------------------------------------------------------------------------------------------------------------
+    # ---- ends ------------------------------------------------------------------------------------
 
     def _refuse(self, status: int) -> None:
         """Refuse the handshake with the server's own page on a connection that stays."""
@@ -322,7 +329,7 @@ class WebSocketStream:
             self._cut()
 
     def answer(self, status: int, text: str | None = None) -> None:
-        """End the socket from the server's side: refuse a handshake with `status`, close an open socket with 1011."""
+        """End it from the server's side: refuse a handshake with `status`, close an open socket with 1011."""
         if self.disconnected:
             return
         if self._steps is _CONNECTING or self._steps is _DENYING:
@@ -344,7 +351,9 @@ class WebSocketStream:
             self.answer(503)
 
     def application_returned(self) -> bool:
-        """The application is done: an open socket closes with 1000. False if it owed an answer to the handshake (500 then)."""
+        """The application is done: an open socket closes with 1000. False if it owed an answer to the
+        handshake (500 then).
+        """
         if self._steps is _OPEN and not self.disconnected:
             self._close_socket(closecodes.NORMAL, "")
             return True

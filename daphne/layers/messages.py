@@ -221,8 +221,7 @@ def websocket_events(message: Message, connecting: bool) -> list[Event]:
     """
     _check_websocket_reply(message)
     accept = message.get("accept")
-    if connecting and accept is not None and accept == False:  # noqa: E712  (0 counts as False, None does
-    not)
+    if connecting and accept in (False, 0):  # None does not count as False
         return [{"type": "websocket.close"}]
     extra = message.get(EXTRA)
     events: list[Event] = []

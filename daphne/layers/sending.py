@@ -32,8 +32,7 @@ class LineSender:
     async def send(
         self, channel: str, message: Message, patience: float | None, outage: float | None = 0
     ) -> None:
-        """Send, waiting up to `patience` seconds for room and `outage` seconds for the layer (None: for
-        ever).
+        """Send, waiting `patience` seconds for room and `outage` seconds for the layer (None: for ever).
 
         Raises `errors.ChannelFull`, `errors.LayerUnavailable`, the layer's MessageTooLarge, or Abandoned.
         """

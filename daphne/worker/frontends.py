@@ -58,9 +58,13 @@ class FrontEnds:
         self, layer: AsyncLayer, sender: LineSender, timeout: float, changed: Callable[[], None]
     ) -> None:
         """`timeout`: seconds of silence after which a front end counts as dead. `changed` is called when the
-        set of `prefixes` has changed.""" self._layer = layer self._sender = sender self.timeout = timeout
-        self._changed = changed self._by_process: dict[str, FrontEnd] = {} self._by_prefix: dict[str,
-        FrontEnd] = {}
+        set of `prefixes` has changed."""
+        self._layer = layer
+        self._sender = sender
+        self.timeout = timeout
+        self._changed = changed
+        self._by_process: dict[str, FrontEnd] = {}
+        self._by_prefix: dict[str, FrontEnd] = {}
 
     @property
     def prefixes(self) -> list[str]:

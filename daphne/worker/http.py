@@ -8,6 +8,7 @@ one message.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -61,10 +62,8 @@ class HTTPRun(ApplicationRun):
             await self.reply_now({EXTRA: {"abort": True}})
             return
         start = {"status": 500, "headers": PAGE_HEADERS}
-        try:
+        with contextlib.suppress(ClientDisconnected):
             await self.reply(messages.response_reply(start, error_page(500), False))
-        except ClientDisconnected:
-            pass
 
     # What the application receives
 

@@ -7,6 +7,7 @@ gives it to another worker: the application sees a disconnect with 1012, and may
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -100,10 +101,8 @@ class WebSocketRun(ApplicationRun):
         self.wake()
 
     async def _hand_over(self) -> None:
-        try:
+        with contextlib.suppress(ClientDisconnected):
             await self.reply({EXTRA: {"handover": {"received": self._delivered}, **self._news()}})
-        except ClientDisconnected:
-            pass
 
     def _news(self) -> Message:
         """What the front end is to know for the next worker."""

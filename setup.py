@@ -21,9 +21,24 @@ TESTS = [
     "pytest>=8",
     "pytest-cov>=5",
     "pytest-xdist>=3.5",
-    "redis>=5.0.1",
+    "redis[hiredis]>=5.0.1",
     "starlette>=0.37",
     "websockets>=13",
+]
+
+# The peers that benchmarks/ measures against, pinned; it makes environments for older versions of daphne.
+BENCHMARKS = [
+    "uvicorn==0.54.0",
+    "httptools==0.9.0",
+    "websockets==17.4",
+    "uvloop==0.23.0",
+    "granian==2.8.7",
+    "hypercorn==0.18.0",
+    "gunicorn==27.0.1",
+    "gunicorn_h1c==0.6.9",
+    "starlette==1.10.0",
+    "Django==5.2.19",
+    "redis[hiredis]>=5.0.1",
 ]
 
 setup(
@@ -52,7 +67,8 @@ setup(
     extras_require={
         "redis": ["redis[hiredis]>=5.0.1"],
         "tests": TESTS,
-        "benchmarks": ["psutil>=5.9"],
+        "lint": ["mypy>=1.11", "ruff>=0.6"],
+        "benchmarks": BENCHMARKS,
     },
     entry_points={
         "console_scripts": [

@@ -1,7 +1,6 @@
 """The floors of the house: no module imports from a floor above its own, and importing starts nothing."""
 
 import ast
-import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -131,20 +130,20 @@ def test_no_arrow_runs_up():
     ],
 )
 def test_the_test_sees_arrows(module, source, found):
-    assert (
-        next(filter(None, (forbidden(module, name) for name in imports_of(module, source, False))), None)
-        == found
-    )
+    reasons = [forbidden(module, name) for name in imports_of(module, source, False)]
+    assert next(filter(None, reasons), None) == found
 
 
 ALONE = """
-import os, sys, threading
+import os, sys, threading, traceback
 import twisted.internet.endpoints, twisted.logger, autobahn.websocket.protocol, httptools, h2.connection
 
 def open_files():
     files = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]
     return sorted(os.readlink(file) for file in files if os.path.exists(file))
 
+OPTIONAL = ("django", "hiredis", "redis")  # what an extra brings
+DEMANDED = os.environ.get("DAPHNE_TEST_REQUIRE_PROGRAMS") == "1"
 before = open_files() if os.path.isdir("/proc/self/fd") else None
 for module in sys.argv[1:]:
     child = os.fork()  # each by itself, as the first of daphne: circular imports show up
@@ -159,8 +158,9 @@ for module in sys.argv[1:]:
         assert threading.active_count() == 1, "started a thread"
         assert before is None or open_files() == before, "opened a file"
         status = 0
+    except ModuleNotFoundError as error:
+        status = 0 if error.name in OPTIONAL and not DEMANDED else traceback.print_exc() or 1
     except BaseException:
-        import traceback
         traceback.print_exc()
     finally:
         sys.stderr.flush()
@@ -169,9 +169,6 @@ for module in sys.argv[1:]:
 
 
 def test_importing_any_module_starts_nothing():
-    assert {name for _, name, _ in pkgutil.iter_modules([str(PACKAGE)])} <= {
-        name.split(".")[1] for name in module_names() if "." in name
-    }
     ended = subprocess.run(
         [sys.executable, "-c", ALONE, *module_names()], capture_output=True, text=True, timeout=120
     )

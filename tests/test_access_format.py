@@ -49,7 +49,6 @@ PARTS = [
     ("%(D)s", "1234568"),
     ("%(M)s", "1235"),
     ("%(L)s", "1.234568"),
-    ("%(p)s", f"<{os.getpid()}>"),
     ("%({X-Twice}i)s", "1, 2"),
     ("%({user-agent}i)s", r"Mozilla/5.0 (\x22quoted\x22)"),
     ("%({none}i)s", "-"),
@@ -92,6 +91,10 @@ def test_a_refused_request_of_which_little_is_known(text, line):
 )
 def test_a_websocket(text, line):
     assert compile_format(text)("websocket", "connected", WEBSOCKET) == line
+
+
+def test_process():
+    assert compile_format("%(p)s")("http", "complete", HTTP) == f"<{os.getpid()}>"
 
 
 def test_no_body():

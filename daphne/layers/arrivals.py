@@ -1,14 +1,14 @@
 """Receives that outlive their callers: what a cancelled receive was about to get waits for the next one.
 
-Called by the adapters, whose foreign layers offer receives that cannot be cancelled without the risk of a
-loss; calls back into them to start a receive, and to give back a message that nobody here wants any more.
+Called by the adapters and by the Redis layer, whose receives cannot be cancelled without the risk of a loss;
+calls back into them to start a receive, and to give back messages that nobody here wants any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Protocol
 
 from daphne.layers.interface import Message, local_prefix
@@ -25,7 +25,10 @@ log = logging.getLogger("daphne.layers")
 
 
 class Fetch(Protocol):
-    """One receive under way on a foreign layer."""
+    """One receive under way."""
+
+    shared: bool
+    """Whether other processes receive on any of the same channels."""
 
     @property
     def future(self) -> asyncio.Future[Batch]:
@@ -42,8 +45,9 @@ class TaskFetch:
     """A receive in a task. It is not cancelled while the layer is open, because most foreign layers lose the
     message that arrives at that moment."""
 
-    def __init__(self, receive: Coroutine[Any, Any, Batch]) -> None:
+    def __init__(self, receive: Coroutine[Any, Any, Batch], names: Names) -> None:
         self.future = asyncio.ensure_future(receive)
+        self.shared = is_shared(names)
 
     def stop(self) -> None:
         """It goes on, for the next caller."""
@@ -56,21 +60,22 @@ class TaskFetch:
 class Arrivals:
     """The receives under way, and the messages that they brought and nobody took yet.
 
-    `begin(names, limit)` starts a receive. `split(names)` says which receives serve one call: one on all
-    names, or one for each name. `give_back(channel, message)` sends a message that was taken in vain.
+    `split(names)` says which receives serve one call: one on all names, one for each name, one for each
+    server, as any hashable value. `begin(part, limit)` starts such a receive. `give_back(batch)` hands
+    messages of shared channels back to the layer, for others.
     """
 
     def __init__(
         self,
-        begin: Callable[[Names, int], Fetch],
-        split: Callable[[Names], list[Names]],
-        give_back: Callable[[str, Message], Awaitable[None]],
+        begin: Callable[[Any, int], Fetch],
+        split: Callable[[Names], list[Any]],
+        give_back: Callable[[Batch], Awaitable[None]],
     ) -> None:
         self._begin = begin
         self._split = split
         self._give_back = give_back
-        self._under_way: dict[Names, Fetch] = {}
-        self._waiting: dict[asyncio.Future[None], list[Names]] = {}
+        self._under_way: dict[Hashable, Fetch] = {}
+        self._waiting: dict[asyncio.Future[None], tuple[Names, list[Any]]] = {}
         self._kept: Batch = []
         self._returns: set[asyncio.Task[None]] = set()
 
@@ -82,22 +87,24 @@ class Arrivals:
                 if part not in self._under_way:
                     self._start(part, limit)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting[waiter] = parts
+            self._waiting[waiter] = names, parts
             try:
                 await waiter
             except BaseException:
-                self._return_soon()
-                raise
-            finally:
                 del self._waiting[waiter]
                 self._stop_unwanted(parts)
+                self._return_soon()
+                raise
+            del self._waiting[waiter]
+            if len(parts) > 1:
+                asyncio.get_running_loop().call_later(PATIENCE, self._stop_unwanted, parts)
         return batch
 
     async def close(self) -> None:
         """End the receives, and give back what they and earlier ones brought from shared channels."""
         for fetch in self._under_way.values():
             fetch.end()
-        shared = [fetch.future for part, fetch in self._under_way.items() if not _is_local(part)]
+        shared = [fetch.future for fetch in self._under_way.values() if fetch.shared]
         if shared:
             _, late = await asyncio.wait(shared, timeout=LAST_WAIT)
             for future in late:
@@ -114,30 +121,33 @@ class Arrivals:
             self._kept = [kept for kept in self._kept if id(kept) not in taken]
         return batch
 
-    def _start(self, part: Names, limit: int) -> None:
+    def _start(self, part: Hashable, limit: int) -> None:
         fetch = self._under_way[part] = self._begin(part, limit)
         fetch.future.add_done_callback(lambda future: self._arrived(part, future))
 
-    def _stop_unwanted(self, parts: list[Names]) -> None:
+    def _stop_unwanted(self, parts: list[Any]) -> None:
         for part in parts:
-            if part in self._under_way and not any(part in wanted for wanted in self._waiting.values()):
+            if part in self._under_way and not any(part in wanted for _, wanted in self._waiting.values()):
                 self._under_way[part].stop()
 
-    def _arrived(self, part: Names, future: asyncio.Future[Batch]) -> None:
+    def _arrived(self, part: Hashable, future: asyncio.Future[Batch]) -> None:
         del self._under_way[part]
-        if future.cancelled():
-            return
-        waiters = [waiter for waiter, wanted in self._waiting.items() if part in wanted and not waiter.done()]
-        error = future.exception()
-        if error is None:
-            self._kept += future.result()
-        elif not waiters:
-            log.warning("A receive on %s failed while nobody waited for it: %s", ", ".join(part), error)
+        error = None if future.cancelled() else future.exception()
+        batch = [] if future.cancelled() or error else future.result()
+        self._kept += batch
+        brought = {local_prefix(channel) for channel, _ in batch}
+        waiters = [
+            waiter
+            for waiter, (names, parts) in self._waiting.items()
+            if not waiter.done() and (part in parts or not brought.isdisjoint(names))
+        ]
         for waiter in waiters:
-            if error is None:
-                waiter.set_result(None)
-            else:
+            if error:
                 waiter.set_exception(error)
+            else:
+                waiter.set_result(None)
+        if error and not waiters:
+            log.warning("A receive failed while nobody waited for it: %s", error)
         if not waiters:
             self._return_soon()
 
@@ -151,15 +161,13 @@ class Arrivals:
         task.add_done_callback(self._returns.discard)
 
     async def _return_kept(self) -> None:
-        """Send kept messages of shared channels again, for others to receive."""
+        """Hand messages of shared channels back, for others to receive."""
         returning = [kept for kept in self._kept if "!" not in kept[0]]
         self._kept = [kept for kept in self._kept if "!" in kept[0]]
-        for channel, message in returning:
-            try:
-                await self._give_back(channel, message)
-            except Exception:  # whatever a foreign layer raises; the others must still be given back
-                log.exception("A message for %s could not be given back and is lost", channel)
+        if returning:
+            await self._give_back(returning)
 
 
-def _is_local(part: Names) -> bool:
-    return all("!" in name for name in part)
+def is_shared(names: Names) -> bool:
+    """Whether other processes may receive on any of these names."""
+    return any("!" not in name for name in names)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from daphne.layers.arrivals import Batch, Fetch, Names, TaskFetch
+from daphne.layers.arrivals import Batch, Fetch, Names, TaskFetch, is_shared
 from daphne.layers.foreign import ForeignLayer
 from daphne.layers.interface import Message
 
@@ -64,7 +64,9 @@ class BlockingLayer(ForeignLayer):
             await asyncio.get_running_loop().run_in_executor(self._senders, function, *args)
 
     def _begin(self, names: Names, limit: int) -> Fetch:
-        return _ThreadFetch(self._receivers, lambda stopping: self._receive(names, limit, stopping))
+        return _ThreadFetch(
+            self._receivers, lambda stopping: self._receive(names, limit, stopping), is_shared(names)
+        )
 
     def _receive(self, names: Names, limit: int, stopping: threading.Event) -> Batch:
         """In a thread: block until something comes, then take what else is there. [] when stopped."""
@@ -95,7 +97,7 @@ class TwistedLayer(BlockingLayer):
     """A classic layer that receives by Deferred; the loop is the one under the Twisted reactor."""
 
     def _begin(self, names: Names, limit: int) -> Fetch:
-        return _DeferredFetch(self._receive_deferred(names))
+        return _DeferredFetch(self._receive_deferred(names), names)
 
     async def _receive_deferred(self, names: Names) -> Batch:
         loop = asyncio.get_running_loop()
@@ -110,7 +112,10 @@ class _DeferredFetch(TaskFetch):
 
 
 class _ThreadFetch:
-    def __init__(self, executor: ThreadPoolExecutor, receive: Callable[[threading.Event], Batch]) -> None:
+    def __init__(
+        self, executor: ThreadPoolExecutor, receive: Callable[[threading.Event], Batch], shared: bool
+    ) -> None:
+        self.shared = shared
         self._stopping = threading.Event()
         self.future = asyncio.get_running_loop().run_in_executor(executor, receive, self._stopping)
 

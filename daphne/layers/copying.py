@@ -47,6 +47,20 @@ def independent_copy(message: Message) -> tuple[Message, int]:
     return copy, size
 
 
+def check_values(message: Message) -> None:
+    """TypeError as from `independent_copy`, for layers that serialise: for what serialisers let pass."""
+    if not isinstance(message, dict):
+        raise TypeError(f"a message is a dict, not {type(message).__name__}")
+    if LOCAL_KEY in message:
+        raise TypeError(f"the message key {LOCAL_KEY!r} is reserved for the layer")
+    for key, value in message.items():
+        if type(key) is not str:
+            _text_key(key)
+        kind = type(value)
+        if kind not in _PLAIN and not (kind in (list, tuple) and _FLAT.issuperset(map(type, value))):
+            _slow_copy(value, depth=0)
+
+
 def _nested_copy(value: Any) -> tuple[Any, int]:
     if type(value) in (list, tuple) and _FLAT.issuperset(map(type, value)):
         try:

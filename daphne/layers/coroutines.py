@@ -62,7 +62,7 @@ class CoroutineLayer(ForeignLayer):
         return [(name,) for name in names]
 
     def _begin(self, names: Names, limit: int) -> Fetch:
-        return TaskFetch(self._receive(names[0]))
+        return TaskFetch(self._receive(names[0]), names)
 
     async def _receive(self, name: str) -> Batch:
         with self._translated_errors():

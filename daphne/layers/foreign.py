@@ -5,6 +5,7 @@ Inherited by `classic` and `coroutines`; calls `arrivals`.
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from daphne.layers.interface import (
     single_reader_channel,
 )
 
+log = logging.getLogger("daphne.layers")
+
 
 class ForeignLayer(ABC):
     """The parts of `interface.AsyncLayer` that do not depend on how the foreign layer is called."""
@@ -33,7 +36,7 @@ class ForeignLayer(ABC):
         self.expiry: float = getattr(layer, "expiry", 60)
         self.group_expiry: float = getattr(layer, "group_expiry", 86400)
         self.client_prefix: str = getattr(layer, "client_prefix", None) or random_name()
-        self._arrivals = Arrivals(self._begin, self._split, self.send_async)
+        self._arrivals = Arrivals(self._begin, self._split, self._give_back)
 
     @abstractmethod
     def _begin(self, names: Names, limit: int) -> Fetch:
@@ -53,6 +56,13 @@ class ForeignLayer(ABC):
     async def close_async(self) -> None:
         """Give back what cancelled receives were about to get."""
         await self._arrivals.close()
+
+    async def _give_back(self, batch: Batch) -> None:
+        for channel, message in batch:
+            try:
+                await self.send_async(channel, message)
+            except errors.LayerError as error:
+                log.error("A message for %s could not be given back and is lost: %s", channel, error)
 
     def new_channel(self, pattern: str) -> str:
         """See `interface.AsyncLayer`."""

@@ -1,6 +1,6 @@
 """Every kind of channel layer that the conformance suite runs over, and how one is opened.
 
-Used by `test_conformance`. What a foreign layer cannot do is listed here, with the reason.
+Used by `test_conformance`. What a layer cannot do is listed here, with the reason.
 """
 
 from __future__ import annotations
@@ -65,6 +65,17 @@ def close_servers() -> None:
 
 
 @asynccontextmanager
+async def _redis(hosts: int = 1, **options: Any) -> AsyncIterator[tuple[Any, Any]]:
+    pytest.importorskip("hiredis")
+    from daphne.layers import redis
+
+    options["hosts"] = [redis_server(number).url for number in range(hosts)]
+    options["prefix"] = f"asgi{next(_prefixes)}:"
+    options["stats_prefix"] = f"meta-{options['prefix']}"
+    yield redis.ChannelLayer(**options), redis.ChannelLayer(**options)
+
+
+@asynccontextmanager
 async def _channels_redis(**options: Any) -> AsyncIterator[tuple[Any, Any]]:
     from channels_redis.core import RedisChannelLayer
 
@@ -77,6 +88,9 @@ async def _channels_redis(**options: Any) -> AsyncIterator[tuple[Any, Any]]:
 
 KINDS: dict[str, Callable[..., Any]] = {
     "memory": _memory,
+    "redis": _redis,
+    "redis, two hosts": functools.partial(_redis, hosts=2),
+    "redis, encrypted": functools.partial(_redis, symmetric_encryption_keys=["first key", "second"]),
     "classic polled": functools.partial(_foreign, classic_layer.ClassicLayer),
     "classic blocking": functools.partial(_foreign, classic_layer.ClassicWaitingLayer),
     "classic twisted": functools.partial(_foreign, classic_layer.ClassicTwistedLayer),
@@ -84,15 +98,21 @@ KINDS: dict[str, Callable[..., Any]] = {
     "channels_redis": _channels_redis,
 }
 
-OURS = ["memory"]
+OURS = ["memory", "redis", "redis, two hosts", "redis, encrypted"]
+
+_SPREAD = "channels that are not process-local are spread over the hosts: order and capacity hold on each"
 
 CANNOT = {
+    ("redis, two hosts", "test_a_channel_is_first_in_first_out"): _SPREAD,
+    ("redis, two hosts", "test_a_full_channel_refuses_and_takes_again"): _SPREAD,
+    ("redis, two hosts", "test_the_first_capacity_that_matches_counts"): _SPREAD,
+    ("redis, two hosts", "test_groups_pass_over_full_members"): _SPREAD,
     (
         "channels in memory",
         "test_groups_reach_their_members",
     ): "it has a queue for each full name, so that its group sends never reach a process-local prefix",
 }
-"""(kind, name of the test): why that foreign layer cannot."""
+"""(kind, name of the test): why that kind of layer cannot."""
 
 
 def scenario(kinds: list[str] | None = None, **options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -47,10 +47,8 @@ async def test_each_channel_has_its_own_messages(ends: Ends):
     await ends.sender.send_async("first", {"value": "blue"})
     await ends.sender.send_async("second", {"value": "green"})
     await ends.sender.send_async("second", {"value": "yellow"})
-    assert await take(ends.receiver, ["second"], 2) == [
-        ("second", {"value": "green"}),
-        ("second", {"value": "yellow"}),
-    ]
+    values = [message["value"] for _, message in await take(ends.receiver, ["second"], 2)]
+    assert sorted(values) == ["green", "yellow"]
     assert await take(ends.receiver, ["first"], 1) == [("first", {"value": "blue"})]
     assert await nothing_on(ends.receiver, ["first", "second"])
 

@@ -90,7 +90,7 @@ def _reason(description: str, problem: BaseException | None) -> str:
         return f"{text}: {problem.filename}" if problem.filename else text
     if isinstance(problem, TypeError):
         # The text begins with the name of a function of Twisted or of the plugin.
-        return f"its parameters are wrong: it {str(problem).partition('() ')[2] or problem}"
+        return f"its parameters are wrong: {str(problem).partition('() ')[2] or problem}"
     if isinstance(problem, LookupError) and description.startswith("systemd:"):
         return "systemd has handed down no such socket"
     return f"{type(problem).__name__}: {problem}"

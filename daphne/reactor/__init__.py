@@ -91,7 +91,7 @@ class LoopReactor(AsyncioSelectorReactor):
             return self.listenTLS(port, factory, options, backlog, interface)
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
-        factory = TLSMemoryBIOFactory(contextFactory, False, factory)
+        factory = TLSMemoryBIOFactory(contextFactory, False, factory, clock=self)
         return self.listenTCP(port, factory, backlog, interface)
 
     def _serving(self, port: Port) -> Port:

@@ -145,7 +145,7 @@ def _load(context: ServerContext, certificate: Certificate) -> set[str]:
             elif "TOO_SMALL" in (problem.reason or ""):
                 text = f"{certificate.chain_name} has a key that is too short to be safe"
             else:
-                text = f"{certificate.key_name} holds no private key that can be used ({problem.reason})"
+                text = f"{certificate.key_name} holds no private key that can be used"
             raise EndpointError(text) from problem
     context.certificate = _pem(first)
     return _host_names(first)

@@ -31,7 +31,7 @@ def tcp_listener(port: Any, backlog: int, interface: str) -> socket.socket:
     if not isinstance(port, int):
         interface, port, reuse_port = port._address or "", port._port, port._reusePort
     family = socket.AF_INET6 if isIPv6Address(interface) else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio looks for the number
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:

@@ -244,8 +244,11 @@ class LoopTransport:
         return twisted_address(self._peer)
 
     def getHost(self) -> Address:
+        listening = self.port.getHost()
+        if isinstance(listening, UNIXAddress):
+            return listening
         sockname = self.loop_transport.get_extra_info("sockname")
-        return self.port.getHost() if sockname is None else twisted_address(sockname)
+        return listening if sockname is None else twisted_address(sockname)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         if self._producer is not None:
@@ -290,14 +293,14 @@ class LoopTransport:
     def _set_socket_option(self, level: int, option: int, value: int | bytes) -> None:
         try:
             self.getHandle().setsockopt(level, option, value)
-        except (OSError, AttributeError) as problem:
+        except (OSError, ValueError, AttributeError) as problem:
             # The peer has gone, or a unix socket knows no such option: no reason to raise, says Twisted too.
             log.debug("The connection from %s did not take socket option %s: %s", self._peer, option, problem)
 
     def _socket_option(self, level: int, option: int) -> bool:
         try:
             return bool(self.getHandle().getsockopt(level, option))
-        except (OSError, AttributeError):
+        except (OSError, ValueError, AttributeError):
             return False
 
     def getTcpNoDelay(self) -> bool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import io
 import logging
 import os
@@ -69,7 +70,7 @@ class AccessLogGenerator:
         if protocol == "http" and action == "complete":
             self.write_entry(
                 host=details["client"],
-                date=datetime.datetime.now(),
+                date=datetime.datetime.now().replace(microsecond=0),
                 request=f"{details['method']} {details['path']}",
                 status=details["status"],
                 length=details["size"],
@@ -77,7 +78,7 @@ class AccessLogGenerator:
         elif protocol == "websocket" and action in WEBSOCKET_VERBS:
             self.write_entry(
                 host=details["client"],
-                date=datetime.datetime.now(),
+                date=datetime.datetime.now().replace(microsecond=0),
                 request=f"{WEBSOCKET_VERBS[action]} {details['path']}",
             )
 
@@ -94,7 +95,7 @@ class AccessLogGenerator:
         """Write one line; what is None or 0 is shown as `-`, but for `host`, which is shown as `None`."""
         self.stream.write(
             f"{escape(str(host))} {escape(ident or '-')} {escape(user or '-')} "
-            f"[{date:%d}/{MONTHS[date.month]}/{date:%Y:%H:%M:%S}] "
+            f"[{_local_time(date)}] "
             f'"{escape(request)}" {status or "-"} {length or "-"}\n'
         )
 
@@ -217,6 +218,11 @@ def reopen() -> None:
     for handler in logging.getLogger("daphne.access").handlers:
         if isinstance(handler, AccessLogOutput):
             handler.reopen()
+
+
+@functools.lru_cache(maxsize=2)
+def _local_time(date: datetime.datetime) -> str:
+    return f"{date:%d}/{MONTHS[date.month]}/{date:%Y:%H:%M:%S}"  # %b would depend on the locale
 
 
 def _open(path: str) -> int:

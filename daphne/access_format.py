@@ -19,9 +19,11 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
+import functools
 import json
 import os
 import re
+import time
 from collections.abc import Callable
 
 from daphne.access import MONTHS, WEBSOCKET_VERBS, Details, escape
@@ -98,7 +100,12 @@ def _user(method: str, details: Details) -> str:
 
 
 def _time(method: str, details: Details) -> str:
-    now = datetime.datetime.now().astimezone()
+    return _local_time(int(time.time()))
+
+
+@functools.lru_cache(maxsize=2)
+def _local_time(seconds: int) -> str:
+    now = datetime.datetime.fromtimestamp(seconds).astimezone()
     return f"[{now:%d}/{MONTHS[now.month]}/{now:%Y:%H:%M:%S %z}]"
 
 

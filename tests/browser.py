@@ -229,6 +229,10 @@ class Page:
         self.command("Emulation.setDeviceMetricsOverride", size)
         path.write_bytes(base64.b64decode(self.command("Page.captureScreenshot", {"format": "png"})["data"]))
 
+    def close(self) -> None:
+        """Close the tab."""
+        self.command("Page.close")
+
     def _until(self, condition: Callable[[], bool], awaited: str, deadline: float = DEADLINE) -> None:
         end = time.monotonic() + deadline
         while not condition():

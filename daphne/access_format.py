@@ -110,14 +110,20 @@ def _local_time(seconds: int) -> str:
 
 
 def _request(method: str, details: Details) -> str:
-    version = details.get("http_version")
-    protocol = f" HTTP/{version}" if version and "method" in details else ""
-    return escape(f"{method} {details['path']}{protocol}")
+    line = f"{method} {details['path']}"
+    if "method" in details and _version(details):
+        line += f" HTTP/{_version(details)}"
+    return escape(line)
 
 
 def _protocol(method: str, details: Details) -> str:
+    return f"HTTP/{_version(details)}" if _version(details) else "-"
+
+
+def _version(details: Details) -> str | None:
+    """None for a request that was refused before its version was read."""
     version = details.get("http_version")
-    return f"HTTP/{version}" if version else "-"
+    return version if version != "-" else None
 
 
 def _seconds(form: Callable[[float], str]) -> Part:
@@ -161,7 +167,7 @@ def _json_line(protocol: str, action: str, details: Details) -> str:
         "client": details["client"],
         "path": path,
         "query": query,
-        "http_version": details.get("http_version"),
+        "http_version": _version(details),
     }
     for name in ("method", "scheme", "status", "size", "time_taken"):
         if name in details:

@@ -28,7 +28,15 @@ HTTP = {
     ],
     "response_headers": [(b"Content-Type", b"text/plain")],
 }
-REFUSED = {"path": "-", "status": 400, "method": "-", "client": None, "time_taken": 0.0, "size": 154}
+REFUSED = {
+    "path": "-",
+    "status": 400,
+    "method": "-",
+    "client": None,
+    "time_taken": 0.0,
+    "size": 154,
+    "http_version": "-",
+}
 WEBSOCKET = {"path": "/chat", "client": "::1:9", "http_version": "1.1", "request_headers": []}
 
 PARTS = [

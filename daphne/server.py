@@ -21,6 +21,7 @@ from twisted.internet import defer
 
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.errors import ConfigurationError, LifespanError
+from daphne.logs import follow_twisted_log
 from daphne.protocols.site import ActionLogger
 from daphne.reactor import install
 from daphne.service import Service
@@ -121,6 +122,7 @@ class Server:
     def run(self) -> None:
         """Serve until `stop()` or a signal. Raises ConfigurationError or LifespanError if it cannot start."""
         settings = self._settings()
+        follow_twisted_log(settings.verbosity)
         self.reactor = install(settings.uvloop)
         self.service = Service(self.application, settings, self.action_logger)
         loop = self.reactor.loop

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -33,6 +34,11 @@ class Layer:
 
 
 layer = Layer()
+
+
+async def fails_to_start(scope, receive, send):
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "the database is away"})
 
 
 class FakeServer:
@@ -415,3 +421,36 @@ def test_a_target_that_fails_shows_no_traceback(tmp_path):
     assert line.startswith("daphne: error: importing 'broken' failed: RuntimeError: the key is missing (")
     assert line.endswith("broken.py:3)")
     assert "Traceback" in daphne("-v2", "broken:application", cwd=tmp_path).stderr
+
+
+@pytest.fixture
+def busy_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield str(listener.getsockname()[1])
+
+
+def test_a_busy_port_is_one_line_and_status_1(busy_port):
+    ended = daphne("-p", busy_port, APPLICATION)
+    assert ended.returncode == 1
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("daphne: error: ")]
+    assert len(errors) == 1 and busy_port in errors[0] and "Address already in use" in errors[0]
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["-e", "nonsense:80", APPLICATION], "nonsense"),
+        (["-e", "ssl:0:privateKey=/no/such/key.pem", APPLICATION], "/no/such/key.pem"),
+        (["--fd", "99", APPLICATION], "fd:fileno=99"),
+        (["-u", "/no/such/folder/d.sock", APPLICATION], "/no/such/folder/d.sock"),
+        (["-p", "0", "json:__name__"], "neither a channel layer"),
+        (["-p", "0", "--lifespan", "on", f"{__name__}:fails_to_start"], "the database is away"),
+    ],
+)
+def test_what_cannot_start_is_one_line_and_status_1(args, says):
+    ended = daphne(*args)
+    assert ended.returncode == 1
+    errors = [line for line in ended.stderr.splitlines() if line.startswith("daphne: error: ")]
+    assert len(errors) == 1 and says in errors[0]
+    assert "Traceback" not in ended.stderr

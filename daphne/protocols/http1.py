@@ -20,13 +20,13 @@ from zope.interface import implementer
 from daphne.errors import RequestRefused
 from daphne.protocols import negotiation
 from daphne.protocols.http1_body import ChunkedBody, LengthBody
-from daphne.protocols.http1_head import HeadParser
-from daphne.protocols.http1_response import ResponseWriting, Stream, status_line
+from daphne.protocols.http1_response import ResponseWriting, Stream
 from daphne.protocols.websocket import handshake_accept, open_socket
 from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers, RequestHead
 from daphne.streams.http import HTTPStream
 from daphne.streams.pages import PAGE_HEADERS, error_page
+from daphne.streams.response import check_response
 from daphne.streams.scope import ConnectionFacts
 from daphne.streams.websocket import Socket, WebSocketStream
 
@@ -37,10 +37,20 @@ _SKIPPABLE_BODY = 65536
 """Bytes of unread request body that are read past so that the connection can stay."""
 _LINGER = 2.0
 """Seconds that a client which is still sending has to read our last answer (RFC 9112 section 9.6)."""
+_MOST_EMPTY_LINES = 4
 _FLUSH = 60.0
 """Seconds that a client has to read the rest of the last answer."""
 _LONGEST_STALL = 60.0
 """Seconds that a body which came fast so far may stand still."""
+
+
+def _skip_empty_lines(data: bytes) -> bytes:
+    """Pass over a few empty lines before a request line (RFC 9112 section 2.2)."""
+    for _ in range(_MOST_EMPTY_LINES):
+        if data[:2] != b"\r\n":
+            return data
+        data = data[2:]
+    raise RequestRefused(400, "too many empty lines before a request")
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -65,7 +75,6 @@ class HTTP1Connection(ResponseWriting, Protocol):
 
     def __init__(self, site: Site) -> None:
         self.site = site
-        self._head_parser = HeadParser(site.settings)
         self._idle = Deadline(site.loop, self._idle_expired)
 
     # ---- the transport's calls -------------------------------------------------------------------
@@ -155,32 +164,36 @@ class HTTP1Connection(ResponseWriting, Protocol):
 
     def _take_head(self, data: bytes) -> bytes:
         """Parse one head if it is complete; what comes after it."""
-        while data[:2] == b"\r\n":
-            data = data[2:]  # RFC 9112 section 2.2: empty lines before the request line
+        if data[:2] == b"\r\n":
+            data = _skip_empty_lines(data)
         end = data.find(b"\r\n\r\n") + 4
-        settings = self.site.settings
-        if end > settings.max_header_size or (end == 3 and len(data) > settings.max_header_size):
-            self._check_request_line(data)
-            raise RequestRefused(431, "header too large", limit="max_header_size")
         if end == 3:
             self._await_head(data)
             return b""
-        head, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
-        if self._served == 0 and head == negotiation.HTTP2_PREFACE[:18] and settings.http2:
-            self._become_http2(data)
-            return b""
-        self._check_request_line(head)
+        settings = self.site.settings
+        if end > settings.max_request_line:
+            self._check_head_size(data, end)
+        if end == len(data):
+            head, rest = data, b""
+        else:
+            head, rest = data[:end], data[end:]
+            if head == negotiation.HTTP2_PREFACE[:18] and not self._served and settings.http2:
+                self._become_http2(data)
+                return b""
         self._served += 1
-        return self._begin(self._head_parser.parse(head), rest)
+        return self._begin(self.site.head_parser.parse(head), rest)
 
-    def _check_request_line(self, data: bytes) -> None:
-        longest = self.site.settings.max_request_line
-        if len(data) > longest and not 0 <= data.find(b"\r\n") <= longest:
+    def _check_head_size(self, data: bytes, size: int) -> None:
+        settings = self.site.settings
+        if not 0 <= data.find(b"\r\n") <= settings.max_request_line:
             raise RequestRefused(414, "request line too long", limit="max_request_line")
+        if size > settings.max_header_size:
+            raise RequestRefused(431, "header too large", limit="max_header_size")
 
     def _await_head(self, data: bytes) -> None:
         """A head that is not complete yet: refuse early what cannot become one."""
-        self._check_request_line(data)
+        if len(data) > self.site.settings.max_request_line:
+            self._check_head_size(data, len(data))
         if data.count(b"\n") != data.count(b"\r\n") or data.count(b"\r", 0, -1) > data.count(b"\n"):
             raise RequestRefused(400, "a line that does not end in CRLF")
         if not self._head_begun and data:
@@ -195,19 +208,21 @@ class HTTP1Connection(ResponseWriting, Protocol):
         self.request = head
         if self.facts is None:
             self.facts = self.site.facts(self.transport)
-        if head.http_version == "1.1":
-            self.keep_alive = not (self.site.draining or b"close" in head.connection)
+        if self.site.draining:
+            self.keep_alive = False
+        elif head.http_version == "1.1":
+            self.keep_alive = b"close" not in head.connection
         else:
-            self.keep_alive = not self.site.draining and b"keep-alive" in head.connection
-        if head.upgrade and negotiation.wants_websocket(head):
-            return self._begin_websocket(head, rest)
-        if head.chunked:
-            self._body = ChunkedBody()
-        elif head.content_length:
-            self._check_body_size(head.content_length)
-            self._body = LengthBody(head.content_length)
-        stream = negotiation.open_http(self.site, self, head, self.facts, self._body is None)
-        self.stream = stream
+            self.keep_alive = b"keep-alive" in head.connection
+        if head.framed:
+            if negotiation.wants_websocket(head):
+                return self._begin_websocket(head, rest)
+            if head.chunked:
+                self._body = ChunkedBody()
+            elif head.content_length:
+                self._check_body_size(head.content_length)
+                self._body = LengthBody(head.content_length)
+        self.stream = stream = negotiation.open_http(self.site, self, head, self.facts, self._body is None)
         if self._body is not None:
             self.continue_due = head.expects_continue and head.http_version == "1.1"
             rest = self._take_body(rest)
@@ -361,17 +376,17 @@ class HTTP1Connection(ResponseWriting, Protocol):
                 self.transport.abortConnection()
                 return
         page = error_page(refusal.status)
-        head: Headers = [*PAGE_HEADERS, (b"content-length", b"%d" % len(page)), *refusal.headers]
-        lines = b"".join([b"%b: %b\r\n" % field for field in head])
-        close = b"" if any(name == b"connection" for name, _ in refusal.headers) else b"connection: close\r\n"
-        self.transport.write(
-            status_line(refusal.status, "1.1")
-            + self.site.standard_fields(False, False)
-            + lines
-            + close
-            + b"\r\n"
-            + page
+        head = check_response(
+            refusal.status, [*PAGE_HEADERS, (b"content-length", b"%d" % len(page)), *refusal.headers]
         )
+        lines = self.head_lines(head, "1.1")
+        if b"connection" in dict(refusal.headers):  # 426 names what to upgrade to (RFC 9110 section 15.5.22)
+            lines += [
+                b"%b: %b" % field for field in refusal.headers if field[0] in (b"connection", b"upgrade")
+            ]
+        else:
+            lines.append(b"connection: close")
+        self.transport.write(b"\r\n".join([*lines, b"", page]))
         self._close(linger=True)
 
     def cut(self, stream: Stream) -> None:
@@ -402,18 +417,14 @@ class HTTP1Connection(ResponseWriting, Protocol):
     def accept_websocket(self, stream: WebSocketStream, subprotocol: str | None, headers: Headers) -> Socket:
         """Complete the opening handshake (RFC 6455 section 4.2.2); the transport is the socket's then."""
         socket = open_socket(self.site, stream, negotiation.offered_extensions(self.request))
-        fields = [*socket.handshake_fields, *headers]
+        own = check_response(200, headers)
+        own.status = 101
+        lines = [*self.head_lines(own, "1.1"), b"Upgrade: WebSocket", b"Connection: Upgrade"]
         if subprotocol is not None:
-            fields.insert(0, (b"Sec-WebSocket-Protocol", subprotocol.encode("latin-1")))
-        self.transport.write(
-            b"HTTP/1.1 101 Switching Protocols\r\n%bUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
-            b"%bSec-WebSocket-Accept: %b\r\n\r\n"
-            % (
-                self.site.standard_fields(False, any(name == b"server" for name, _ in headers)),
-                b"".join([b"%b: %b\r\n" % field for field in fields]),
-                handshake_accept(self._websocket_key),
-            )
-        )
+            lines.append(b"Sec-WebSocket-Protocol: " + subprotocol.encode("latin-1"))
+        lines += [b"%b: %b" % field for field in socket.handshake_fields]
+        lines.append(b"Sec-WebSocket-Accept: " + handshake_accept(self._websocket_key))
+        self.transport.write(b"\r\n".join([*lines, b"", b""]))
         self.stream = None
         self._close_deadlines()
         early, self._held = self._held, b""

@@ -13,11 +13,9 @@ import httptools
 from daphne.errors import RequestRefused
 from daphne.settings import Settings
 from daphne.streams.head import (
-    PLAIN,
     SPECIAL,
     Headers,
     RequestHead,
-    check_target,
     field_names,
     is_token,
     learn_field_name,
@@ -37,9 +35,7 @@ what it does not know, and the framing that it infers from a method is not used.
 
 
 class HeadParser:
-    """Parses head after head of one connection; keeps nothing from one to the next."""
-
-    __slots__ = ("_connect_allowed", "_headers", "_host_required", "_most_headers", "_parser", "_special")
+    """Parses whole heads, one at a time; keeps nothing from one to the next. One serves a whole site."""
 
     def __init__(self, settings: Settings) -> None:
         self._most_headers = settings.max_header_count
@@ -49,70 +45,25 @@ class HeadParser:
         self._special: Headers = []
         self._parser: httptools.HttpRequestParser | None = None
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one field line from llhttp (called by httptools)."""
-        lower, kind = field_names.get(name) or learn_field_name(name)
-        value = value.rstrip(b" \t")
-        if kind == PLAIN:
-            self._headers.append((lower, value))
-        elif kind == SPECIAL:
-            self._special.append((lower, value))
-            if lower != b"daphne-root-path":
-                self._headers.append((lower, value))
-
     def parse(self, head: bytes) -> RequestHead:
         """The validated head of one request.
 
         `head` ends with the first CRLF CRLF. Raises RequestRefused with the status that answers it.
         """
-        method, target, version = self._request_line(head)
-        self._headers = []
-        self._special = []
-        self._fields(head, method)
-        if len(self._headers) > self._most_headers:
-            raise RequestRefused(431, "too many header fields", limit="max_header_count")
-        request = RequestHead(
-            _KNOWN_TO_LLHTTP.get(method) or method.decode("ascii"), target, _VERSIONS[version], self._headers
-        )
-        for name, value in self._special:
-            request.take_special(name, value)
-        if request.content_length or request.chunked or request.upgrade:
-            self._parser = None  # what follows is not shown to llhttp: the next head gets a new one
-        if request.method == "CONNECT":
-            self._check_connect()
-        request.take_target()
-        if request.host is None and version == b"HTTP/1.1" and self._host_required:
-            raise RequestRefused(400, "no Host field")
-        if request.chunked:
-            _check_chunked(request)
-        return request
-
-    def _request_line(self, head: bytes) -> tuple[bytes, bytes, bytes]:
-        parts = head[: head.index(b"\r\n")].split(b" ")
-        if len(parts) != 3:
-            raise RequestRefused(400, "a request line that is not method SP target SP version")
-        method, target, version = parts
-        if version not in _VERSIONS:
-            if (
-                version[:5] == b"HTTP/"
-                and version[5:6].isdigit()
-                and version[6:7] == b"."
-                and len(version) == 8
-            ):
-                raise RequestRefused(505, "an HTTP version other than 1.0 and 1.1")
-            raise RequestRefused(400, "malformed HTTP version")
-        if method not in _KNOWN_TO_LLHTTP and not is_token(method):
-            raise RequestRefused(400, "malformed method")
-        check_target(target)
-        return method, target, version
-
-    def _fields(self, head: bytes, method: bytes) -> None:
-        """Show the head to llhttp, which calls `on_header` for every field line."""
-        if method not in _KNOWN_TO_LLHTTP:
+        try:
+            method, target, version = head[: head.index(b"\r\n")].split(b" ")
+        except ValueError:
+            raise RequestRefused(400, "a request line that is not method SP target SP version") from None
+        http_version = _VERSIONS.get(version)
+        if http_version is None:
+            raise _bad_version(version)
+        name = _KNOWN_TO_LLHTTP.get(method)
+        if name is None:
+            name = self._unusual_method(method)
             head = b"GET" + head[len(method) :]
-        parser = self._parser
-        if parser is None:
-            parser = self._parser = httptools.HttpRequestParser(self)
+        parser = self._parser or self._new_parser()
+        self._headers.clear()
+        self._special.clear()
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:
@@ -120,11 +71,55 @@ class HeadParser:
         except httptools.HttpParserError as error:
             self._parser = None
             raise RequestRefused(400, f"malformed header: {error}") from None
+        if len(self._headers) > self._most_headers:
+            raise RequestRefused(431, "too many header fields", limit="max_header_count")
+        request = RequestHead(name, target, http_version, self._headers.copy())
+        for field, value in self._special:
+            request.take_special(field, value)
+        if request.framed:
+            self._parser = None  # what follows is not shown to llhttp: the next head gets a new one
+            if request.chunked:
+                _check_chunked(request)
+        request.take_target()
+        if request.host is None and self._host_required and http_version == "1.1":
+            raise RequestRefused(400, "no Host field")
+        return request
 
-    def _check_connect(self) -> None:
-        """This is an origin server: it opens no tunnels (RFC 9110 section 9.3.6)."""
-        if not self._connect_allowed:
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        """A parser that calls back for every field line, and for nothing else."""
+        append, append_special, known = self._headers.append, self._special.append, field_names.get
+
+        class Fields:
+            """Takes field lines from llhttp."""
+
+            @staticmethod
+            def on_header(name: bytes, value: bytes) -> None:
+                if value and value[-1] <= 32:
+                    value = value.rstrip(b" \t")  # llhttp leaves this to us (RFC 9112 section 5.1)
+                lower, kind = known(name) or learn_field_name(name)
+                if not kind:
+                    append((lower, value))
+                elif kind == SPECIAL:
+                    append_special((lower, value))
+                    if lower != b"daphne-root-path":
+                        append((lower, value))
+
+        self._parser = httptools.HttpRequestParser(Fields)
+        return self._parser
+
+    def _unusual_method(self, method: bytes) -> str:
+        """A method that llhttp does not know, or CONNECT: this is an origin server and opens no tunnels."""
+        if not is_token(method):
+            raise RequestRefused(400, "malformed method")
+        if method == b"CONNECT" and not self._connect_allowed:
             raise RequestRefused(501, "CONNECT")
+        return method.decode("ascii")
+
+
+def _bad_version(version: bytes) -> RequestRefused:
+    if version[:5] == b"HTTP/" and version[5:6].isdigit() and version[6:7] == b"." and len(version) == 8:
+        return RequestRefused(505, "an HTTP version other than 1.0 and 1.1")
+    return RequestRefused(400, "malformed HTTP version")
 
 
 def _check_chunked(request: RequestHead) -> None:

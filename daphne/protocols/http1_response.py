@@ -13,7 +13,7 @@ from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers, RequestHead
 from daphne.streams.http import HTTPStream
 from daphne.streams.pages import reason_phrase
-from daphne.streams.response import ResponseHead
+from daphne.streams.response import BODILESS, ResponseHead
 from daphne.streams.signal import Signal
 from daphne.streams.websocket import WebSocketStream
 
@@ -28,21 +28,10 @@ _JOIN_UP_TO = 16384
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 
-_status_lines: dict[tuple[int, str], bytes] = {}
-
 
 def status_line(status: int, version: str) -> bytes:
-    """The status line with its CRLF (RFC 9112 section 4), in the version that the client speaks."""
-    line = _status_lines.get((status, version))
-    if line is None:
-        line = f"HTTP/{version} {status} {reason_phrase(status)}\r\n".encode("ascii")
-        _status_lines[status, version] = line
-    return line
-
-
-def field_lines(headers: Headers) -> bytes:
-    """Checked header fields as field lines."""
-    return b"".join([b"%b: %b\r\n" % field for field in headers])
+    """The status line (RFC 9112 section 4) without its CRLF, in the version that the client speaks."""
+    return f"HTTP/{version} {status} {reason_phrase(status)}".encode("ascii")
 
 
 class ResponseWriting:
@@ -56,6 +45,8 @@ class ResponseWriting:
     keep_alive = True
     continue_due = False
     """Whether the client awaits `100 Continue` before it sends the body."""
+    _body: Any = None
+    """The decoder of a request body that is not complete."""
     _chunked = False
     _until_close = False
     _suppress_body = False
@@ -76,68 +67,82 @@ class ResponseWriting:
         """Write the head and the first part of the body."""
         request, status = self.request, head.status
         version = request.http_version
-        framing = b""
+        bodiless = status in BODILESS
         self._chunked = self._until_close = False
-        self._suppress_body = request.method == "HEAD" or head.bodiless
-        if head.content_length is None and not head.bodiless:
-            if not more and self.site.settings.auto_content_length and request.method != "HEAD":
-                framing = b"content-length: %d\r\n" % len(body)
-            elif version == "1.1":
-                self._chunked = True
-                framing = b"transfer-encoding: chunked\r\n"
-            else:
-                self._until_close = True
-                self.keep_alive = False
-        if head.close or (not more and not self.body_can_be_skipped()):
+        self._suppress_body = bodiless or request.method == "HEAD"
+        self.continue_due = False
+        lines = self.head_lines(head, version)
+        if head.content_length is None and not bodiless:
+            lines += self._frame(body, more, version)
+        if head.close or not (more or self._body is None or self.body_can_be_skipped()):
             self.keep_alive = False
         if not self.keep_alive:
-            framing += b"connection: close\r\n"
+            lines.append(b"connection: close")
         elif version == "1.0":
-            framing += b"connection: keep-alive\r\n"
-        self.continue_due = False
-        start = b"".join(
-            (
-                status_line(status, version),
-                self.site.standard_fields(head.has_date, head.has_server),
-                field_lines(head.headers),
-                framing,
-                b"\r\n",
-            )
-        )
-        self._write_body(start, b"" if self._suppress_body else body, more)
+            lines.append(b"connection: keep-alive")
+        lines.append(b"")
+        if self._chunked or self._suppress_body or len(body) > _JOIN_UP_TO:
+            lines.append(b"")
+            self.transport.write(b"\r\n".join(lines))
+            self.respond_more(stream, body, more)
+        else:
+            lines.append(body)
+            self.transport.write(b"\r\n".join(lines))
+            if not more:
+                self.response_done()
+
+    def head_lines(self, head: ResponseHead, version: str) -> list[bytes]:
+        """The lines of a response head, without framing and without line ends."""
+        if head.own_standard:
+            return [self.site.response_start_beside(head, version), *head.lines]
+        return [self.site.response_start(head.status, version), *head.lines]
+
+    def _frame(self, body: bytes, more: bool, version: str) -> tuple[bytes, ...]:
+        """How the client knows where the body ends (RFC 9112 section 6), and the field line that says so."""
+        if not more and self.site.settings.auto_content_length and self.request.method != "HEAD":
+            return (b"content-length: %d" % len(body),)
+        if version == "1.1":
+            self._chunked = True
+            return (b"transfer-encoding: chunked",)
+        self._until_close = True
+        self.keep_alive = False
+        return ()
 
     def respond_more(self, stream: Stream, body: bytes, more: bool) -> None:
         """Write a further part of the body."""
-        self._write_body(b"", b"" if self._suppress_body else body, more)
-
-    def _write_body(self, start: bytes, body: bytes, more: bool) -> None:
-        if self._chunked and not self._suppress_body:
-            if body:
-                start += b"%x\r\n" % len(body)
-                end = b"\r\n" if more else b"\r\n0\r\n\r\n"
-            else:
-                end = b"" if more else _LAST_CHUNK
-        else:
-            end = b""
-        if len(body) <= _JOIN_UP_TO:
-            data = start + body + end
-            if data:
-                self.transport.write(data)
-        else:
-            self.transport.writeSequence([part for part in (start, body, end) if part])
+        if not self._suppress_body:
+            if self._chunked:
+                self._write_chunk(body, more)
+            elif body:
+                self.transport.write(body)
         if not more:
             self.response_done()
+
+    def _write_chunk(self, body: bytes, more: bool) -> None:
+        end = b"\r\n" if more else b"\r\n0\r\n\r\n"
+        if len(body) > _JOIN_UP_TO:
+            # The loop gathers its writes: three of them cost less than a copy of the body.
+            write = self.transport.write
+            write(b"%x\r\n" % len(body))
+            write(body)
+            write(end)
+        elif body:
+            self.transport.write(b"%x\r\n%b%b" % (len(body), body, end))
+        elif not more:
+            self.transport.write(_LAST_CHUNK)
 
     def respond_trailers(self, stream: Stream, trailers: Headers) -> None:
         """End a chunked response with trailers (RFC 9112 section 7.1.2); other framings have none."""
         if self._chunked and not self._suppress_body:
-            self.transport.write(b"0\r\n" + field_lines(trailers) + b"\r\n")
+            lines = [b"0", *[name + b": " + value for name, value in trailers], b"", b""]
+            self.transport.write(b"\r\n".join(lines))
         self.response_done()
 
     def early_hint(self, stream: Stream, headers: Headers) -> None:
         """Write a 103 response (RFC 8297); HTTP/1.0 clients do not know interim responses."""
         if self.request.http_version == "1.1":
-            self.transport.write(status_line(103, "1.1") + field_lines(headers) + b"\r\n")
+            lines = [status_line(103, "1.1"), *[name + b": " + value for name, value in headers], b"", b""]
+            self.transport.write(b"\r\n".join(lines))
 
     async def respond_file(self, stream: HTTPStream, descriptor: int, size: int) -> None:
         """Write the first `size` bytes of an open file as body."""

@@ -21,9 +21,13 @@ from zope.interface import implementer
 
 from daphne.errors import RequestRefused
 from daphne.protocols.http1 import HTTP1Connection
+from daphne.protocols.http1_head import HeadParser
+from daphne.protocols.http1_response import status_line
 from daphne.protocols.websocket import WebSocketFactory
 from daphne.settings import Settings
+from daphne.streams.head import Headers
 from daphne.streams.http import HTTPStream
+from daphne.streams.response import ResponseHead
 from daphne.streams.scope import ConnectionFacts, ScopeBuilder
 from daphne.streams.websocket import WebSocketStream
 
@@ -60,17 +64,15 @@ class Site(Factory):
         self.left = left
         self.action_logger = action_logger
         self.scopes = ScopeBuilder(settings)
+        self.head_parser = HeadParser(settings)
         self.connections: set[Any] = set()
         """Every live connection, whatever it speaks."""
         self.draining = False
         self._tls_info = tls_info
-        self._server_field = (
-            b"server: %b\r\n" % settings.server_name.encode("latin-1") if settings.server_name else b""
-        )
-        self._second = -1
+        self._next_second = 0
         self._limits_fired: dict[str, tuple[float, int]] = {}
-        self._standard = b""
-        self._date = b""
+        self._standard_lines: list[bytes] = []
+        self._starts: dict[str, dict[int, bytes]] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection:
         """A connection that speaks HTTP/1.1 until its first bytes, or ALPN, say otherwise."""
@@ -104,20 +106,37 @@ class Site(Factory):
             tls=tls,
         )
 
-    def standard_fields(self, has_date: bool, has_server: bool) -> bytes:
-        """The Date (RFC 9110 section 6.6.1) and Server field lines that a response still lacks.
+    def response_start(self, status: int, version: str) -> bytes:
+        """Status line, Date (RFC 9110 section 6.6.1) and Server as lines, without their last CRLF."""
+        if time.time() >= self._next_second:
+            self._renew_date()
+        starts = self._starts[version]
+        start = starts.get(status)
+        if start is None:
+            start = starts[status] = b"\r\n".join([status_line(status, version), *self._standard_lines])
+        return start
 
-        The date is made once a second.
-        """
+    def response_start_beside(self, head: ResponseHead, version: str) -> bytes:
+        """The same for a response whose application gave some of these fields itself."""
+        self.response_start(head.status, version)
+        own = [name for name, _ in head.headers]
+        lines = [line for line in self._standard_lines if line.partition(b":")[0] not in own]
+        return b"\r\n".join([status_line(head.status, version), *lines])
+
+    def standard_fields(self) -> Headers:
+        """Date and Server as header fields, for protocols that do not write lines."""
+        self.response_start(200, "1.1")
+        return [(name, value) for name, _, value in (line.partition(b": ") for line in self._standard_lines)]
+
+    def _renew_date(self) -> None:
         now = int(time.time())
-        if now != self._second:
-            self._second = now
-            date = formatdate(now, usegmt=True).encode("ascii")
-            self._date = b"date: %b\r\n" % date if self.settings.date_header else b""
-            self._standard = self._date + self._server_field
-        if has_date or has_server:
-            return (b"" if has_date else self._date) + (b"" if has_server else self._server_field)
-        return self._standard
+        self._next_second = now + 1
+        self._starts = {"1.1": {}, "1.0": {}}
+        self._standard_lines = []
+        if self.settings.date_header:
+            self._standard_lines.append(b"date: " + formatdate(now, usegmt=True).encode("ascii"))
+        if self.settings.server_name:
+            self._standard_lines.append(b"server: " + self.settings.server_name.encode("latin-1"))
 
     def log_http(self, stream: HTTPStream | WebSocketStream, target: bytes) -> None:
         """One line in the access log for a response that is complete."""

@@ -46,6 +46,17 @@ def learn_field_name(name: bytes) -> tuple[bytes, int]:
     return lower, kind
 
 
+_hosts: set[bytes] = set()
+"""Host values that have been found well-formed; a server is asked for few."""
+
+
+def _check_host(value: bytes) -> None:
+    if not is_authority(value):
+        raise RequestRefused(400, "malformed Host field")
+    if len(_hosts) < _MOST_NAMES and len(value) <= 255:
+        _hosts.add(value)
+
+
 def is_token(value: bytes) -> bool:
     """Whether `value` is an RFC 9110 section 5.6.2 token."""
     return _TOKEN.fullmatch(value) is not None
@@ -67,22 +78,22 @@ def is_authority(value: bytes) -> bool:
 class RequestHead:
     """One request's head, validated. All bytes are as received, except that names are lower-case."""
 
-    __slots__ = (
-        "chunked",
-        "connection",
-        "content_length",
-        "expects_continue",
-        "headers",
-        "host",
-        "http_version",
-        "method",
-        "query_string",
-        "raw_path",
-        "root_path",
-        "scheme",
-        "target",
-        "upgrade",
-    )
+    query_string = b""
+    scheme: bytes | None = None
+    """The scheme of an absolute target or of HTTP/2's `:scheme`; says nothing about how the connection is
+    secured."""
+    host: bytes | None = None
+    content_length: int | None = None
+    chunked = False
+    framed = False
+    """Whether a body or another protocol may follow the head."""
+    connection: tuple[bytes, ...] = ()
+    """The options of the Connection field, lower-case."""
+    upgrade: tuple[bytes, ...] = ()
+    """The protocols of the Upgrade field, lower-case."""
+    expects_continue = False
+    root_path: bytes | None = None
+    """The value of `Daphne-Root-Path`, which only trusted peers may set."""
 
     def __init__(self, method: str, target: bytes, http_version: str, headers: Headers) -> None:
         self.method = method
@@ -91,20 +102,6 @@ class RequestHead:
         self.http_version = http_version
         self.headers = headers
         self.raw_path = target
-        self.query_string = b""
-        self.scheme: bytes | None = None
-        """The scheme of an absolute target or of HTTP/2's `:scheme`; says nothing about how the connection is
-        secured."""
-        self.host: bytes | None = None
-        self.content_length: int | None = None
-        self.chunked = False
-        self.connection: list[bytes] = []
-        """The options of the Connection field, lower-case."""
-        self.upgrade: list[bytes] = []
-        """The protocols of the Upgrade field, lower-case."""
-        self.expects_continue = False
-        self.root_path: bytes | None = None
-        """The value of `Daphne-Root-Path`, which only trusted peers may set."""
 
     def take_special(self, name: bytes, value: bytes) -> None:
         """Note what a SPECIAL field says.
@@ -116,25 +113,27 @@ class RequestHead:
         if name == b"host":
             if self.host is not None:
                 raise RequestRefused(400, "more than one Host field")
-            if not is_authority(value):
-                raise RequestRefused(400, "malformed Host field")
+            if value not in _hosts:
+                _check_host(value)
             self.host = value
         elif name == b"connection":
-            self.connection += token_list(value)
+            self.connection += tuple(token_list(value))
         elif name == b"content-length":
             if self.content_length is not None:
                 raise RequestRefused(400, "more than one Content-Length field")
             if not value.isdigit() or len(value) > 18:
                 raise RequestRefused(400, "malformed Content-Length field")
             self.content_length = int(value)
+            self.framed = True
         elif name == b"transfer-encoding":
             if self.chunked:
                 raise RequestRefused(400, "more than one Transfer-Encoding field")
             if value.lower() != b"chunked":
                 raise RequestRefused(400, "a transfer coding other than chunked alone")
-            self.chunked = True
+            self.chunked = self.framed = True
         elif name == b"upgrade":
-            self.upgrade += token_list(value)
+            self.upgrade += tuple(token_list(value))
+            self.framed = True
         elif name == b"expect":
             if value.lower() != b"100-continue":
                 raise RequestRefused(417, "an expectation other than 100-continue")
@@ -150,12 +149,12 @@ class RequestHead:
         else.
         """
         target = self.target
+        if b"#" in target:
+            raise RequestRefused(400, "a fragment in the target")
         if target[:1] != b"/":
-            target = self._absolute_or_asterisk(target)
+            self.raw_path = target = self._absolute_or_asterisk(target)
         if b"?" in target:
             self.raw_path, _, self.query_string = target.partition(b"?")
-        else:
-            self.raw_path = target
 
     def _absolute_or_asterisk(self, target: bytes) -> bytes:
         if target == b"*" and self.method == "OPTIONS":

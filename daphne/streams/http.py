@@ -81,10 +81,10 @@ class HTTPStream:
     """Whether the client will send no more, so that `receive()` reports a disconnect while `send()` still
     works."""
     _trailers_follow = False
+    _body_told = False
     _body: deque[bytes] | None = None
     _body_size = 0
     _arrival: Signal | None = None
-    _disconnect_told = False
 
     def __init__(
         self,
@@ -100,7 +100,6 @@ class HTTPStream:
         self._wire = wire
         self._loop = loop
         self._body_complete = body_complete
-        self._body_told = False
         self._window = window
         self._event_size = event_size
         self._steps = _WAITING
@@ -129,7 +128,6 @@ class HTTPStream:
             if not self._body_told and self._body_ready():
                 return self._body_event()
             if self.disconnected or self.complete or (self.half_closed and self._body_told):
-                self._disconnect_told = True
                 return {"type": "http.disconnect"}
             if not self._body_told:
                 self._wire.body_wanted(self)
@@ -197,7 +195,8 @@ class HTTPStream:
 
     def _start(self, event: Event) -> None:
         self.response = check_response(event.get("status"), event.get("headers") or ())
-        self._trailers_follow = bool(event.get("trailers", False))
+        if event.get("trailers"):
+            self._trailers_follow = True
         self._steps = _STARTED
 
     def _first_body(self, event: Event) -> None:
@@ -207,10 +206,9 @@ class HTTPStream:
         if head.content_length is not None:
             self._check_length(head, len(body), more)
         self.sent = len(body)
-        self._steps = _SENDING
         self._advance(more)
         self._wire.respond(self, head, body, more or self._trailers_follow)
-        if self.complete:
+        if self._arrival is not None:
             self._finished()
 
     def _more_body(self, event: Event) -> None:
@@ -222,7 +220,7 @@ class HTTPStream:
         self.sent += len(body)
         self._advance(more)
         self._wire.respond_more(self, body, more or self._trailers_follow)
-        if self.complete:
+        if not more:
             self._finished()
 
     async def _file(self, event: Event) -> None:
@@ -233,7 +231,7 @@ class HTTPStream:
             size = os.fstat(file.fileno()).st_size
             if head.content_length is None and not head.bodiless:
                 head.content_length = size
-                head.headers.append((b"content-length", b"%d" % size))
+                head.add(b"content-length", b"%d" % size)
             self._check_length(head, size, False)
             self._steps = _SENDING
             self._wire.respond(self, head, b"", True)
@@ -244,15 +242,14 @@ class HTTPStream:
             raise ClientDisconnected("the client has disconnected")
         self._advance(False)
         self._wire.respond_more(self, b"", self._trailers_follow)
-        if self.complete:
-            self._finished()
+        self._finished()
 
     def _trailers(self, event: Event) -> None:
         trailers = check_fields(event.get("headers") or ())
         if event.get("more_trailers", False):
             raise ApplicationError("more_trailers: send all trailers in one event")
         self._complete()
-        self._wire.respond_trailers(self, [(name.lower(), value) for name, value in trailers])
+        self._wire.respond_trailers(self, trailers)
         self._finished()
 
     def _early_hint(self, event: Event) -> None:
@@ -260,11 +257,12 @@ class HTTPStream:
         self._wire.early_hint(self, check_fields(links))
 
     def _advance(self, more: bool) -> None:
-        if not more:
-            if self._trailers_follow:
-                self._steps = _TRAILING
-            else:
-                self._complete()
+        if more:
+            self._steps = _SENDING
+        elif self._trailers_follow:
+            self._steps = _TRAILING
+        else:
+            self._complete()
 
     def _complete(self) -> None:
         self._steps = _DONE
@@ -303,7 +301,7 @@ class HTTPStream:
             body = error_page(status, text)
             head = check_response(status, PAGE_HEADERS)
             head.content_length = len(body)
-            head.headers.append((b"content-length", str(len(body)).encode()))
+            head.add(b"content-length", b"%d" % len(body))
             self.response = head
             self.sent = len(body)
             self._complete()
@@ -336,10 +334,10 @@ class HTTPStream:
 def _body_of(event: Event) -> tuple[bytes, bool]:
     body = event.get("body", b"")
     if type(body) is not bytes:
-        if not isinstance(body, (bytes, bytearray, memoryview)):
+        if not isinstance(body, bytes | bytearray | memoryview):
             raise ApplicationError(f"Body expected to be `bytes`, but got `{type(body)}`")
         body = bytes(body)
-    return body, bool(event.get("more_body", False))
+    return body, event.get("more_body", False)
 
 
 _Steps = dict[str, Callable[[HTTPStream, Event], Coroutine[Any, Any, None] | None]]

@@ -13,42 +13,74 @@ from daphne.errors import ApplicationError
 from daphne.streams.head import Headers, is_token
 
 _CONTROLS = bytes(code for code in range(32) if code != 9) + b"\x7f"
-_MOST_NAMES = 1024
-_PLAIN, _CONTENT_LENGTH, _HOP, _CONNECTION, _DATE, _SERVER = range(6)
+_MOST_KNOWN = 1024
+_LONGEST_KNOWN = 256
+_PLAIN, _CONTENT_LENGTH, _HOP, _CONNECTION, _STANDARD = range(5)
 
 _KINDS = {
     b"content-length": _CONTENT_LENGTH,
     b"connection": _CONNECTION,
-    b"date": _DATE,
-    b"server": _SERVER,
+    b"date": _STANDARD,
+    b"server": _STANDARD,
     # Framing and the connection belong to the protocol, not to the application (ASGI "Response Start").
     b"transfer-encoding": _HOP,
     b"keep-alive": _HOP,
     b"proxy-connection": _HOP,
     b"upgrade": _HOP,
 }
-_names: dict[bytes, tuple[bytes, int]] = {}
+_CHANGING = frozenset((b"content-length", b"date", b"etag", b"last-modified", b"location", b"set-cookie"))
+
+Field = tuple[tuple[bytes, bytes], bytes, int]
+"""A checked field: the pair, its line in HTTP/1, and its kind."""
+
+_known_fields: dict[tuple[bytes, bytes], Field] = {}
+"""Fields that have been checked: most of what applications send is the same every time."""
+
+
+BODILESS = frozenset((204, 304))
+"""Final status codes without a body (RFC 9110 section 6.4.1)."""
 
 
 class ResponseHead:
     """A checked response head, ready for any wire."""
 
-    __slots__ = ("close", "content_length", "has_date", "has_server", "headers", "status")
+    content_length: int | None = None
+    close = False
+    """Whether the application asked for `connection: close`."""
+    own_standard = False
+    """Whether the application gave a Date or Server field of its own."""
 
     def __init__(self, status: int) -> None:
         self.status = status
         self.headers: Headers = []
         """Names lower-case; without the fields that belong to the connection."""
-        self.content_length: int | None = None
-        self.close = False
-        """Whether the application asked for `connection: close`."""
-        self.has_date = False
-        self.has_server = False
+        self.lines: list[bytes] = []
+        """The same as lines of HTTP/1, without their ends."""
 
     @property
     def bodiless(self) -> bool:
-        """Whether the status forbids a body (RFC 9110 section 6.4.1)."""
-        return self.status in (204, 304)
+        """Whether the status forbids a body."""
+        return self.status in BODILESS
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Add a field that needs no check."""
+        self.headers.append((name, value))
+        self.lines.append(name + b": " + value)
+
+    def take_special(self, kind: int, value: bytes) -> bool:
+        """Note what a field of a special kind says; whether it goes out as the application wrote it."""
+        if kind == _CONNECTION:
+            self.close = self.close or b"close" in value.lower()
+        elif kind == _CONTENT_LENGTH:
+            if not value.isdigit() or (self.content_length or int(value)) != int(value):
+                raise ApplicationError(f"Content-Length is {value!r}")
+            first = self.content_length is None
+            self.content_length = int(value)
+            return first
+        elif kind == _STANDARD:
+            self.own_standard = True
+            return True
+        return False
 
 
 def check_response(status: Any, headers: Iterable[Any]) -> ResponseHead:
@@ -62,72 +94,45 @@ def check_response(status: Any, headers: Iterable[Any]) -> ResponseHead:
     if not 200 <= status <= 999:
         raise ApplicationError(f"Status {status} is no final status code (200 to 999)")
     head = ResponseHead(status)
-    append = head.headers.append
-    for name, value in check_fields(headers):
-        known = _names.get(name) or _learn(name)
-        lower, kind = known
-        if kind:
-            if kind == _HOP:
-                continue
-            if kind == _CONNECTION:
-                head.close = head.close or b"close" in value.lower()
-                continue
-            if kind == _CONTENT_LENGTH:
-                if not value.isdigit() or (head.content_length or int(value)) != int(value):
-                    raise ApplicationError(f"Content-Length is {value!r}")
-                if head.content_length is not None:
-                    continue
-                head.content_length = int(value)
-            elif kind == _DATE:
-                head.has_date = True
-            else:
-                head.has_server = True
-        append((lower, value))
+    fields, lines = head.headers, head.lines
+    for field in headers:
+        try:
+            known = _known_fields.get(field)
+        except TypeError:  # a list instead of a tuple
+            known = None
+        checked, line, kind = known or _check_field(field)
+        if kind and not head.take_special(kind, checked[1]):
+            continue
+        fields.append(checked)
+        lines.append(line)
     return head
 
 
-def check_fields(headers: Iterable[Any]) -> list[tuple[bytes, bytes]]:
-    """Header fields as a list of pairs of bytes, each name a token, each value without control characters.
+def check_fields(headers: Iterable[Any]) -> Headers:
+    """Header fields as pairs of a lower-case token and a value without control characters.
 
-    Raises ApplicationError for anything else.
+    Raises ApplicationError for anything that is not a pair of bytes like that.
     """
-    fields = headers if type(headers) is list else list(headers)
+    return [_check_field(field)[0] for field in headers]
+
+
+def _check_field(field: Any) -> Field:
     try:
-        values = b"\n".join([value for _, value in fields])
-        if len(values.translate(None, _CONTROLS)) + len(fields) - bool(fields) != len(values):
-            raise ApplicationError("Header value with a control character")
-        for name, _ in fields:
-            if name not in _names:
-                _learn(name)
-    except (TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, ApplicationError):
-            raise
-        raise _wrong_type(fields) from None
-    return fields
-
-
-def _learn(name: bytes) -> tuple[bytes, int]:
-    if type(name) is not bytes:
-        raise TypeError
+        name, value = field
+    except (TypeError, ValueError):
+        raise ApplicationError(f"Header {field!r} is not a pair of name and value") from None
+    for part, what in ((name, "name"), (value, "value")):
+        if type(part) is not bytes:
+            raise ApplicationError(f"Header {what} {part!r} expected to be `bytes`, but got `{type(part)}`")
     if not is_token(name):
         raise ApplicationError(f"Invalid header name {name!r}")
+    if len(value.translate(None, _CONTROLS)) != len(value):
+        raise ApplicationError(f"Header value with a control character in {name!r}")
     lower = name.lower()
-    known = (lower, _KINDS.get(lower, _PLAIN))
-    if len(_names) < _MOST_NAMES:
-        _names[name] = known
-    return known
-
-
-def _wrong_type(fields: list[Any]) -> ApplicationError:
-    """The error that names the first field that is not a pair of bytes."""
-    for field in fields:
-        try:
-            name, value = field
-        except (TypeError, ValueError):
-            return ApplicationError(f"Header {field!r} is not a pair of name and value")
-        for part, what in ((name, "name"), (value, "value")):
-            if type(part) is not bytes:
-                return ApplicationError(
-                    f"Header {what} {part!r} expected to be `bytes`, but got `{type(part)}`"
-                )
-    return ApplicationError("Header fields could not be read")
+    kind = _KINDS.get(lower, _PLAIN)
+    checked = ((lower, value), lower + b": " + value, kind)
+    if len(value) <= _LONGEST_KNOWN and lower not in _CHANGING:
+        if len(_known_fields) >= _MOST_KNOWN:
+            _known_fields.clear()
+        _known_fields[name, value] = checked
+    return checked

@@ -29,7 +29,7 @@ _PLAIN = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 class ConnectionFacts:
     """What holds for every request of one connection."""
 
-    __slots__ = ("client", "secure", "server", "tls", "trusted")
+    __slots__ = ("client", "scope", "secure", "server", "tls", "trusted")
 
     def __init__(
         self,
@@ -48,6 +48,8 @@ class ConnectionFacts:
         """Whether the peer's forwarded headers and Daphne-Root-Path count."""
         self.tls = tls
         """The content of the ASGI `tls` extension, or None in clear text."""
+        self.scope: Scope | None = None
+        """What ScopeBuilder has prepared for this connection."""
 
 
 class ScopeBuilder:
@@ -67,50 +69,59 @@ class ScopeBuilder:
         "state")."""
 
     def build(self, kind: str, head: RequestHead, connection: ConnectionFacts) -> Scope:
-        """The scope of `head`: `kind` is "http" or "websocket" (ASGI HTTP & WebSocket specification 2.5)."""
-        client, scheme = connection.client, None
-        root_path = self._root_path
-        if connection.trusted:
-            if self.names is not None:
-                forwarded_client, scheme = forwarded(head.headers, self.names, self.trusted_proxies)
-                client = forwarded_client or client
-            if head.root_path is not None:
-                root_path = unquote_to_bytes(head.root_path).decode("utf-8", "replace")
-        scheme = _PLAIN[scheme] if scheme else ("https" if connection.secure else "http")
+        """The scope of `head`; `kind` is "http" or "websocket" (ASGI HTTP & WebSocket specification 2.5)."""
+        if connection.scope is None:
+            connection.scope = self._base(connection)
         raw_path = head.raw_path
-        scope: Scope = {
-            "type": kind,
-            "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
-            "http_version": head.http_version,
-            "scheme": scheme,
-            "path": (
-                unquote_to_bytes(raw_path).decode("utf-8", "replace")
-                if b"%" in raw_path
-                else raw_path.decode("ascii")
-            ),
-            "raw_path": raw_path,
-            "query_string": head.query_string,
-            "root_path": root_path,
-            "headers": head.headers,
-            "client": client,
-            "server": connection.server,
-        }
+        scope = connection.scope.copy()
+        scope["type"] = kind
+        scope["asgi"] = {"version": "3.0", "spec_version": SPEC_VERSION}
+        scope["http_version"] = head.http_version
+        scope["path"] = (
+            unquote_to_bytes(raw_path).decode("utf-8", "replace")
+            if b"%" in raw_path
+            else raw_path.decode("ascii")
+        )
+        scope["raw_path"] = raw_path
+        scope["query_string"] = head.query_string
+        scope["headers"] = head.headers
+        if connection.trusted and (head.root_path is not None or self.names is not None):
+            self._believe(scope, head)
         if kind == "http":
             scope["method"] = head.method
-            extensions = _HTTP_EXTENSIONS
+            scope["extensions"] = _HTTP_EXTENSIONS.copy()
         else:
-            scope["scheme"] = "wss" if scheme == "https" else "ws"
+            scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
             scope["subprotocols"] = subprotocols(head)
-            extensions = _WEBSOCKET_EXTENSIONS
-        if self._complete:
-            scope["extensions"] = dict(extensions)
-            if connection.tls is not None:
-                scope["extensions"]["tls"] = connection.tls
-            if self.state is not None:
-                scope["state"] = self.state.copy()
-        else:
+            scope["extensions"] = _WEBSOCKET_EXTENSIONS.copy()
+        if not self._complete:
             _reduce_to_4x(scope)
+            return scope
+        if connection.tls is not None:
+            scope["extensions"]["tls"] = connection.tls
+        if self.state is not None:
+            scope["state"] = self.state.copy()
         return scope
+
+    def _base(self, connection: ConnectionFacts) -> Scope:
+        """What is the same in every scope of a connection."""
+        return {
+            "scheme": "https" if connection.secure else "http",
+            "root_path": self._root_path,
+            "client": connection.client,
+            "server": connection.server,
+        }
+
+    def _believe(self, scope: Scope, head: RequestHead) -> None:
+        """Let what a trusted peer says about client, scheme and root path stand in place of our own view."""
+        if self.names is not None:
+            client, scheme = forwarded(head.headers, self.names, self.trusted_proxies)
+            if client is not None:
+                scope["client"] = client
+            if scheme is not None:
+                scope["scheme"] = _PLAIN[scheme]
+        if head.root_path is not None:
+            scope["root_path"] = unquote_to_bytes(head.root_path).decode("utf-8", "replace")
 
 
 def subprotocols(head: RequestHead) -> list[str]:
@@ -129,5 +140,6 @@ def _reduce_to_4x(scope: Scope) -> None:
     for key in ("client", "server"):
         scope[key] = list(scope[key]) if scope[key] and scope[key][1] is not None else None
     scope["asgi"] = {"version": "3.0"}
+    del scope["extensions"]
     if scope["type"] == "websocket":
         del scope["http_version"], scope["scheme"]

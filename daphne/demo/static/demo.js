@@ -32,6 +32,8 @@ const heard = {
   welcome(line) {
     byId("chat-protocol").textContent = line.text + ".";
     say(byId("chat-state"), `${line.text}; process ${line.process}.`);
+    allowTalk(true);
+    chat.wait = 500;
     if (chat.name) {
       chat.socket.send(JSON.stringify({ name: chat.name }));
     } else {
@@ -53,10 +55,6 @@ function connect() {
   const address = new URL("chat", location.href);
   address.protocol = address.protocol.replace("http", "ws");
   chat.socket = new WebSocket(address);
-  chat.socket.onopen = () => {
-    chat.wait = 500;
-    allowTalk(true);
-  };
   chat.socket.onmessage = (event) => {
     const line = JSON.parse(event.data);
     heard[line.kind](line);

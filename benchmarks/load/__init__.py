@@ -1,0 +1,1 @@
+"""The load side: every module drives a server, verifies its answers and returns a `Load`."""

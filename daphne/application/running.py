@@ -18,6 +18,9 @@ from daphne.streams.websocket import WebSocketStream
 
 logger = logging.getLogger("daphne.server")
 
+_TASK_NAME = "daphne application"
+"""One name for all: asyncio would number them, which takes longer than to create the task."""
+
 Application = Callable[[Any, Any, Any], Awaitable[Any]]
 Stream = HTTPStream | WebSocketStream
 
@@ -95,9 +98,9 @@ if sys.version_info >= (3, 12):
 
     def _create_task(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[None]:
         # An eager task runs up to its first wait right here: most requests never touch the loop's queue.
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
+        return asyncio.Task(coroutine, loop=loop, name=_TASK_NAME, eager_start=True)
 
 else:
 
     def _create_task(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[None]:
-        return loop.create_task(coroutine)
+        return asyncio.Task(coroutine, loop=loop, name=_TASK_NAME)

@@ -250,7 +250,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
                     self.continue_due = False
                 self.stream.body_received(piece, body.done)
         elif body.done:
-            self._await_request()
+            self._idle.set(self.site.settings.keep_alive_timeout)
         return rest
 
     def _check_body_size(self, size: int) -> None:
@@ -314,16 +314,18 @@ class HTTP1Connection(ResponseWriting, Protocol):
         if self._half_close is not None:
             self._half_close.cancel()
             self._half_close = None
-        if not self.keep_alive or not self.body_can_be_skipped():
+        if not self.keep_alive or not (self._body is None or self.body_can_be_skipped()):
             self._close(linger=self._body is not None or bool(self._held))
         elif self._body is None:
-            self._await_request()
+            self._idle.set(self.site.settings.keep_alive_timeout)
+            if self._held:
+                self._take_held()
         elif self._body_paused:
             self._resume_reading()
 
-    def _await_request(self) -> None:
-        self._idle.set(self.site.settings.keep_alive_timeout)
-        if self._held and not self._taking:
+    def _take_held(self) -> None:
+        """Go on with what has waited for the end of the response."""
+        if not self._taking:
             data, self._held = self._held, b""
             if self._body_paused:
                 self._resume_reading()

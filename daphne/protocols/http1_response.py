@@ -27,6 +27,7 @@ _JOIN_UP_TO = 16384
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
+_HEAD_END = (b"", b"")
 
 
 def status_line(status: int, version: str) -> bytes:
@@ -67,26 +68,26 @@ class ResponseWriting:
         """Write the head and the first part of the body."""
         request, status = self.request, head.status
         version = request.http_version
-        bodiless = status in BODILESS
-        self._chunked = self._until_close = False
-        self._suppress_body = bodiless or request.method == "HEAD"
-        self.continue_due = False
+        suppressed = self._suppress_body = request.method == "HEAD" or status in BODILESS
+        self._chunked = self._until_close = self.continue_due = False
         lines = self.head_lines(head, version)
-        if head.content_length is None and not bodiless:
-            lines += self._frame(body, more, version)
+        if head.content_length is None and not suppressed:
+            if more or not self.site.settings.auto_content_length:
+                self._frame(lines, version)
+            else:
+                lines.append(b"content-length: %d" % len(body))
         if head.close or not (more or self._body is None or self.body_can_be_skipped()):
             self.keep_alive = False
         if not self.keep_alive:
             lines.append(b"connection: close")
         elif version == "1.0":
             lines.append(b"connection: keep-alive")
-        lines.append(b"")
-        if self._chunked or self._suppress_body or len(body) > _JOIN_UP_TO:
-            lines.append(b"")
+        if self._chunked or suppressed or len(body) > _JOIN_UP_TO:
+            lines += _HEAD_END
             self.transport.write(b"\r\n".join(lines))
             self.respond_more(stream, body, more)
         else:
-            lines.append(body)
+            lines += (b"", body)
             self.transport.write(b"\r\n".join(lines))
             if not more:
                 self.response_done()
@@ -97,16 +98,14 @@ class ResponseWriting:
             return [self.site.response_start_beside(head, version), *head.lines]
         return [self.site.response_start(head.status, version), *head.lines]
 
-    def _frame(self, body: bytes, more: bool, version: str) -> tuple[bytes, ...]:
-        """How the client knows where the body ends (RFC 9112 section 6), and the field line that says so."""
-        if not more and self.site.settings.auto_content_length and self.request.method != "HEAD":
-            return (b"content-length: %d" % len(body),)
+    def _frame(self, lines: list[bytes], version: str) -> None:
+        """Say how the client knows where a body of unknown length ends (RFC 9112 section 6)."""
         if version == "1.1":
             self._chunked = True
-            return (b"transfer-encoding: chunked",)
-        self._until_close = True
-        self.keep_alive = False
-        return ()
+            lines.append(b"transfer-encoding: chunked")
+        else:
+            self._until_close = True
+            self.keep_alive = False
 
     def respond_more(self, stream: Stream, body: bytes, more: bool) -> None:
         """Write a further part of the body."""

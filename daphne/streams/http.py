@@ -200,19 +200,28 @@ class HTTPStream:
         self._steps = _STARTED
 
     def _first_body(self, event: Event) -> None:
-        body, more = _body_of(event)
+        body, more = event.get("body", b""), event.get("more_body", False)
+        if type(body) is not bytes:
+            body = _as_bytes(body)
         head = self.response
         assert head is not None
         if head.content_length is not None:
             self._check_length(head, len(body), more)
         self.sent = len(body)
-        self._advance(more)
-        self._wire.respond(self, head, body, more or self._trailers_follow)
+        if more or self._trailers_follow:
+            self._advance(more)
+            self._wire.respond(self, head, body, True)
+        else:
+            self._steps = _DONE
+            self.complete = True
+            self._wire.respond(self, head, body, False)
         if self._arrival is not None:
             self._finished()
 
     def _more_body(self, event: Event) -> None:
-        body, more = _body_of(event)
+        body, more = event.get("body", b""), event.get("more_body", False)
+        if type(body) is not bytes:
+            body = _as_bytes(body)
         head = self.response
         assert head is not None
         if head.content_length is not None:
@@ -331,13 +340,10 @@ class HTTPStream:
         self._finished()
 
 
-def _body_of(event: Event) -> tuple[bytes, bool]:
-    body = event.get("body", b"")
-    if type(body) is not bytes:
-        if not isinstance(body, bytes | bytearray | memoryview):
-            raise ApplicationError(f"Body expected to be `bytes`, but got `{type(body)}`")
-        body = bytes(body)
-    return body, event.get("more_body", False)
+def _as_bytes(body: Any) -> bytes:
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise ApplicationError(f"Body expected to be `bytes`, but got `{type(body)}`")
+    return bytes(body)
 
 
 _Steps = dict[str, Callable[[HTTPStream, Event], Coroutine[Any, Any, None] | None]]

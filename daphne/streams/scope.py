@@ -74,9 +74,9 @@ class ScopeBuilder:
             connection.scope = self._base(connection)
         raw_path = head.raw_path
         scope = connection.scope.copy()
-        scope["type"] = kind
         scope["asgi"] = {"version": "3.0", "spec_version": SPEC_VERSION}
         scope["http_version"] = head.http_version
+        scope["method"] = head.method
         scope["path"] = (
             unquote_to_bytes(raw_path).decode("utf-8", "replace")
             if b"%" in raw_path
@@ -85,15 +85,11 @@ class ScopeBuilder:
         scope["raw_path"] = raw_path
         scope["query_string"] = head.query_string
         scope["headers"] = head.headers
+        scope["extensions"] = _HTTP_EXTENSIONS.copy()
         if connection.trusted and (head.root_path is not None or self.names is not None):
             self._believe(scope, head)
-        if kind == "http":
-            scope["method"] = head.method
-            scope["extensions"] = _HTTP_EXTENSIONS.copy()
-        else:
-            scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
-            scope["subprotocols"] = subprotocols(head)
-            scope["extensions"] = _WEBSOCKET_EXTENSIONS.copy()
+        if kind == "websocket":
+            _turn_into_websocket(scope, head)
         if not self._complete:
             _reduce_to_4x(scope)
             return scope
@@ -104,12 +100,21 @@ class ScopeBuilder:
         return scope
 
     def _base(self, connection: ConnectionFacts) -> Scope:
-        """What is the same in every scope of a connection."""
+        """A scope of the connection with room for what differs from request to request."""
         return {
+            "type": "http",
+            "asgi": None,
+            "http_version": None,
+            "method": None,
             "scheme": "https" if connection.secure else "http",
+            "path": None,
+            "raw_path": None,
+            "query_string": None,
             "root_path": self._root_path,
+            "headers": None,
             "client": connection.client,
             "server": connection.server,
+            "extensions": None,
         }
 
     def _believe(self, scope: Scope, head: RequestHead) -> None:
@@ -122,6 +127,14 @@ class ScopeBuilder:
                 scope["scheme"] = _PLAIN[scheme]
         if head.root_path is not None:
             scope["root_path"] = unquote_to_bytes(head.root_path).decode("utf-8", "replace")
+
+
+def _turn_into_websocket(scope: Scope, head: RequestHead) -> None:
+    del scope["method"]
+    scope["type"] = "websocket"
+    scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
+    scope["subprotocols"] = subprotocols(head)
+    scope["extensions"] = _WEBSOCKET_EXTENSIONS.copy()
 
 
 def subprotocols(head: RequestHead) -> list[str]:

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Protocol
 
-from daphne.layers.interface import Message, local_prefix
+from daphne.layers.interface import local_prefix
 
-Batch = list[tuple[str, Message]]
+Batch = list[tuple[str, Any]]
 Names = tuple[str, ...]
 
 PATIENCE = 0.25
@@ -82,7 +82,7 @@ class Arrivals:
     async def receive(self, names: Names, limit: int) -> Batch:
         """Wait for at least one message. Raises what the foreign receive raised."""
         parts = self._split(names)
-        while not (batch := self._take(names, limit)):
+        while not (batch := self.take(names, limit)):
             for part in parts:
                 if part not in self._under_way:
                     self._start(part, limit)
@@ -114,7 +114,10 @@ class Arrivals:
         if self._returns:
             await asyncio.wait(self._returns)
 
-    def _take(self, names: Names, limit: int) -> Batch:
+    def take(self, names: Names, limit: int) -> Batch:
+        """What earlier receives have brought and nobody took."""
+        if not self._kept:
+            return []
         batch = [kept for kept in self._kept if local_prefix(kept[0]) in names][:limit]
         if batch:
             taken = {id(kept) for kept in batch}

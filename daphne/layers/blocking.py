@@ -14,8 +14,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from daphne import errors
-from daphne.layers.interface import Message, random_name, single_reader_channel
-from daphne.layers.memory import BLOCKING_RECEIVE
+from daphne.layers.interface import BLOCKING_RECEIVE, Message, random_name, single_reader_channel
 
 T = TypeVar("T")
 

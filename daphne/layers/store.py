@@ -1,16 +1,17 @@
 """Queues and groups of one process: capacity, expiry, membership. No thread, no loop, no clock of its own.
 
-Called by the memory layer (under its lock), and so by the local layer's broker; calls nothing. Every
-operation takes the same time whatever the number of channels; `now` is in seconds on any steady clock.
+Called by `mailboxes`, under its lock; calls nothing. Sending and receiving take the same time whatever the
+number of channels; `now` is in seconds on any steady clock.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
+from typing import Any
 
 from daphne.errors import ChannelFull
-from daphne.layers.interface import Capacities, Message, sending_queue
+from daphne.layers.interface import Capacities, local_prefix
 
 
 class _Queue:
@@ -19,7 +20,7 @@ class _Queue:
     def __init__(self, capacity: int, check_at: float) -> None:
         self.capacity = capacity
         self.check_at = check_at
-        self.entries: deque[tuple[float, str, Message]] = deque()
+        self.entries: deque[tuple[float, str, Any]] = deque()
         """(deadline, full channel name, message), the oldest first."""
 
 
@@ -43,7 +44,7 @@ class Store:
         self.messages_count.clear()
         self.full_count.clear()
 
-    def put(self, name: str, channel: str, message: Message, now: float) -> None:
+    def put(self, name: str, channel: str, message: Any, now: float) -> None:
         """Append `message` to the queue `name`. Raises ChannelFull."""
         queue = self._queues.get(name)
         if queue is None:
@@ -57,20 +58,20 @@ class Store:
         queue.entries.append((now + self.expiry, channel, message))
         self._count(self.messages_count, name)
 
-    def put_back(self, channel: str, message: Message, now: float) -> None:
+    def put_back(self, channel: str, message: Any, now: float) -> None:
         """Give back a message that was taken in vain: to the front, whatever the capacity."""
-        name = sending_queue(channel)
+        name = local_prefix(channel)
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = _Queue(self.capacities.of(name), now + self.expiry)
         queue.entries.appendleft((now + self.expiry, channel, message))
 
-    def take(self, names: Sequence[str], limit: int, now: float) -> list[tuple[str, Message]]:
+    def take(self, names: Sequence[str], limit: int, now: float) -> list[tuple[str, Any]]:
         """Up to `limit` messages from the queues `names`, which take turns at being first."""
         if len(names) > 1:
             self._turn = turn = (self._turn + 1) % len(names)
             names = [*names[turn:], *names[:turn]]
-        taken: list[tuple[str, Message]] = []
+        taken: list[tuple[str, Any]] = []
         for name in names:
             queue = self._queues.get(name)
             if queue is None:
@@ -123,6 +124,30 @@ class Store:
         for channel in [channel for channel, until in members.items() if until <= now]:
             self.group_discard(group, channel)
         return list(self._groups.get(group, ()))
+
+    def dump(self, now: float) -> dict[str, Any]:
+        """All messages and memberships, with the seconds they have left, oldest first."""
+        return {
+            "messages": [
+                (channel, message, deadline - now)
+                for queue in self._queues.values()
+                for deadline, channel, message in queue.entries
+            ],
+            "groups": [
+                (group, channel, until - now)
+                for group, members in self._groups.items()
+                for channel, until in members.items()
+            ],
+        }
+
+    def load(self, dumped: dict[str, Any], now: float) -> None:
+        """Go on with what was dumped at the time that is `now` on this clock."""
+        for channel, message, left in dumped["messages"]:
+            name = local_prefix(channel)
+            queue = self._queues.setdefault(name, _Queue(self.capacities.of(name), now + self.expiry))
+            queue.entries.append((now + left, channel, message))
+        for group, channel, left in dumped["groups"]:
+            self.group_add(group, channel, now + left - self.group_expiry)
 
     def _leave_groups(self, channel: str) -> None:
         """A process-local channel whose messages expire has lost its process (classic specification,

@@ -1,0 +1,200 @@
+"""A store that threads and event loops share: a message wakes one waiting receiver, wherever it waits.
+
+Called by the memory layer, which keeps messages in it, and by the local layer's broker, which keeps packed
+ones; calls `store` under a lock. Nothing polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from daphne.layers.interface import BATCH, Capacities, local_prefix
+from daphne.layers.store import Store
+
+Batch = list[tuple[str, Any]]
+
+
+class Waiter:
+    """One receive that waits: the queues it waits on, and what wakes it, in any thread, without blocking."""
+
+    __slots__ = ("names", "wake", "woken")
+
+    def __init__(self, names: Sequence[str], wake: Callable[[], None]) -> None:
+        self.names = names
+        self.wake = wake
+        self.woken = False
+
+
+class Mailboxes:
+    """Queues and groups. Names and messages are taken as they are: whoever calls has checked them."""
+
+    def __init__(
+        self,
+        expiry: float,
+        group_expiry: float,
+        capacities: Capacities,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._store = Store(expiry, group_expiry, capacities)
+        self._waiting: dict[str, dict[Waiter, None]] = {}
+
+    def put(self, name: str, channel: str, message: Any) -> None:
+        """Append to the queue `name` what is meant for `channel`. Raises ChannelFull."""
+        with self._lock:
+            self._store.put(name, channel, message, self._clock())
+            if name in self._waiting:
+                self._wake_one(name)
+
+    def put_back(self, batch: Batch) -> None:
+        """Return what was taken but cannot be handed on, in its order, to the front."""
+        with self._lock:
+            for channel, message in reversed(batch):
+                self._store.put_back(channel, message, self._clock())
+                self._wake_one(local_prefix(channel))
+
+    def take(self, names: Sequence[str], limit: int) -> Batch:
+        """Up to `limit` messages that wait now."""
+        with self._lock:
+            taken = self._store.take(names, limit, self._clock())
+            if len(taken) == limit and self._waiting:
+                self._wake_for_the_rest(names)
+            return taken
+
+    def wait(self, names: Sequence[str], wake: Callable[[], None]) -> Waiter:
+        """Call `wake` once, when there may be something to take. Whoever is woken takes, or stops waiting."""
+        waiter = Waiter(names, wake)
+        with self._lock:
+            for name in names:
+                self._waiting.setdefault(name, {})[waiter] = None
+            self._wake_for_the_rest(names)  # for what came since the last look
+        return waiter
+
+    def stop_waiting(self, waiter: Waiter) -> None:
+        """After a cancellation or a time-out: a wake-up that nobody answers goes to the next in line."""
+        with self._lock:
+            if waiter.woken:
+                self._wake_for_the_rest(waiter.names)
+            else:
+                self._forget(waiter)
+
+    async def receive(self, names: Sequence[str], limit: int = BATCH) -> Batch:
+        """Wait for at least one message, and take up to `limit`. Cancelling loses nothing."""
+        while not (taken := self.take(names, limit)):
+            event = LoopEvent()
+            waiter = self.wait(names, event.set)
+            try:
+                await event.future
+            except BaseException:
+                self.stop_waiting(waiter)
+                raise
+        return taken
+
+    def receive_blocking(self, names: Sequence[str], timeout: float) -> Batch:
+        """The same for a thread, for one message; [] after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        in_time = timeout > 0
+        taken = self.take(names, 1)
+        while in_time and not taken:
+            event = threading.Event()
+            waiter = self.wait(names, event.set)
+            try:
+                in_time = event.wait(deadline - time.monotonic())
+            finally:
+                self.stop_waiting(waiter)
+            taken = self.take(names, 1)
+        return taken
+
+    def group_add(self, group: str, channel: str) -> None:
+        """Membership begins, or begins anew."""
+        with self._lock:
+            self._store.group_add(group, channel, self._clock())
+
+    def group_discard(self, group: str, channel: str) -> None:
+        """Membership ends, if there was one."""
+        with self._lock:
+            self._store.group_discard(group, channel)
+
+    def group_channels(self, group: str) -> list[str]:
+        """The members."""
+        with self._lock:
+            return self._store.group_channels(group, self._clock())
+
+    def flush(self) -> None:
+        """Forget all messages, groups and statistics."""
+        with self._lock:
+            self._store.flush()
+
+    def statistics(self, name: str | None) -> dict[str, float]:
+        """Counts since the start or the last flush: of a queue, or with None of all."""
+        with self._lock:
+            counts: dict[str, float] = {
+                "messages_count": self._store.messages_count[name or ""],
+                "channel_full_count": self._store.full_count[name or ""],
+                "messages_pending": self._store.pending(name),
+            }
+            if name is not None:
+                counts["messages_max_age"] = self._store.oldest(name, self._clock())
+            return counts
+
+    def dump(self) -> dict[str, Any]:
+        """All messages and groups with the seconds they have left, for `load`."""
+        with self._lock:
+            return self._store.dump(self._clock())
+
+    def load(self, dumped: dict[str, Any], elapsed: float) -> None:
+        """Go on with what was dumped `elapsed` seconds ago."""
+        with self._lock:
+            self._store.load(dumped, self._clock() - elapsed)
+
+    # Under the lock
+
+    def _wake_for_the_rest(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name in self._waiting and self._store.holds(name):
+                self._wake_one(name)
+
+    def _wake_one(self, name: str) -> None:
+        while name in self._waiting:
+            waiter = next(iter(self._waiting[name]))
+            self._forget(waiter)
+            waiter.woken = True
+            try:
+                waiter.wake()
+            except RuntimeError:  # its loop is closed: nobody is there any more
+                continue
+            return
+
+    def _forget(self, waiter: Waiter) -> None:
+        for name in waiter.names:
+            waiters = self._waiting.get(name, {})
+            waiters.pop(waiter, None)
+            if not waiters:
+                self._waiting.pop(name, None)
+
+
+class LoopEvent:
+    """A future of the running loop that any thread may resolve."""
+
+    __slots__ = ("_loop", "_thread", "future")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self.future: asyncio.Future[None] = self._loop.create_future()
+
+    def set(self) -> None:
+        """Resolve it, at once or, from another thread, soon. RuntimeError if the loop is closed."""
+        if threading.get_ident() == self._thread:
+            self._resolve()
+        else:
+            self._loop.call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)

@@ -26,6 +26,7 @@ from daphne.protocols.site import ActionLogger
 from daphne.reactor import install
 from daphne.service import Service
 from daphne.settings import Settings
+from daphne.systemd import ServiceManager
 
 logger = logging.getLogger("daphne.server")
 
@@ -94,6 +95,7 @@ class Server:
         self.listening_addresses: list[tuple[str, int]] = []
         """(host, port) of every TCP listener."""
         self.abort_start = False
+        self._service_manager = ServiceManager()
         self._failure: Exception | None = None
         self._signalled = False
 
@@ -123,7 +125,7 @@ class Server:
         """Serve until `stop()` or a signal. Raises ConfigurationError or LifespanError if it cannot start."""
         settings = self._settings()
         follow_twisted_log(settings.verbosity)
-        self.reactor = install(settings.uvloop)
+        self.reactor: Any = install(settings.uvloop)
         self.service = Service(self.application, settings, self.action_logger)
         loop = self.reactor.loop
         _set_threads(loop)
@@ -152,6 +154,7 @@ class Server:
                 host = port.getHost()
                 if hasattr(host, "host"):
                     self.listening_addresses.append((host.host, host.port))
+            self._service_manager.ready(", ".join(self.endpoints))
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -177,6 +180,7 @@ class Server:
         asyncio.ensure_future(self._stop(), loop=self.reactor.loop)
 
     async def _stop(self) -> None:
+        self._service_manager.stopping()
         try:
             await self.service.stop()
         finally:

@@ -12,6 +12,7 @@ SIGTERM at the end of the block, and that it then ends with status 0 is part of 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
 import socket
@@ -75,7 +76,13 @@ class Address:
 class Process:
     """A process whose output goes to a file, which is what its tests wait for and look into."""
 
-    def __init__(self, command: Sequence[str], log: Path, pass_fds: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        pass_fds: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.log = log
         self.address = Address()
         with log.open("wb") as output:
@@ -86,6 +93,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=tuple(pass_fds),
+                env={**os.environ, **(environment or {})},
             )
 
     @property
@@ -123,9 +131,17 @@ def daphne(*arguments: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], log: Path, pass_fds: Sequence[int] = ()) -> Iterator[Process]:
-    """Run a command for the length of the block; it must end with status 0 when it is asked to end."""
-    process = Process(command, log, pass_fds)
+def running(
+    command: Sequence[str],
+    log: Path,
+    pass_fds: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Process]:
+    """Run a command for the length of the block; it must end with status 0 when it is asked to end.
+
+    `environment` is added to that of the tests.
+    """
+    process = Process(command, log, pass_fds, environment)
     try:
         yield process
     except BaseException:
@@ -136,9 +152,15 @@ def running(command: Sequence[str], log: Path, pass_fds: Sequence[int] = ()) -> 
 
 
 @contextlib.contextmanager
-def serving(*arguments: str, folder: Path, host: str = "127.0.0.1") -> Iterator[Process]:
+def serving(
+    *arguments: str,
+    folder: Path,
+    host: str = "127.0.0.1",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Process]:
     """Run a server on a port of its own on `host`; its `address` is known at the start of the block."""
-    with running(daphne("-b", host, "-p", "0", *arguments), folder / "daphne.log") as process:
+    command = daphne("-b", host, "-p", "0", *arguments)
+    with running(command, folder / "daphne.log", environment=environment) as process:
         found = process.wait_for(LISTENING)
         process.address = Address(found[1], int(found[2]))
         yield process

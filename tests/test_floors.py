@@ -25,6 +25,7 @@ FLOORS = [
             "reactor",
             "server",
             "service",
+            "systemd",
             "tls_info",
         ]
     },

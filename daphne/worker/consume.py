@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from daphne.application.lifespan import Lifespan
+from daphne.application.running import Application
 from daphne.errors import ConfigurationError, DaphneError
 from daphne.layers.interface import BATCH, AsyncLayer, Message
 from daphne.layers.sending import LineSender
@@ -22,8 +24,6 @@ from daphne.worker.run import ApplicationRun
 from daphne.worker.websocket import WebSocketRun
 
 log = logging.getLogger("daphne.worker")
-
-Application = Callable[[Any, Any, Any], Awaitable[Any]]
 
 RUNS: Mapping[str, type[HTTPRun] | type[WebSocketRun]] = {
     "http.request": HTTPRun,
@@ -68,38 +68,51 @@ class Worker:
         self.front_ends = FrontEnds(layer, self.sender, worker_timeout, self._read_own_anew)
         self.bodies = BodyChannels(layer)
         self._concurrency = concurrency
-        self._lifespan = lifespan
+        self._lifespan = Lifespan(application, lifespan)
+        self._started = False
         self._drain_timeout = drain_timeout
         self._runs: set[ApplicationRun] = set()
         self._busy = 0
         self._room: asyncio.Future[None] | None = None
         self._saying: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
-        self._taking: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
         self._own_reader: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Work until `drain` is called (or this is cancelled), then finish what runs.
+    async def start(self) -> None:
+        """Start the application. Raises `errors.LifespanError` when it does not want to."""
+        await self._lifespan.startup()
+        self.state = self._lifespan.state
+        self._started = True
 
-        Raises `errors.LifespanError` when the application does not start.
+    async def run(self) -> None:
+        """Work until `drain` is called or this is cancelled, finish what runs, and shut the application down.
+
+        Starts the application first if nobody has; raises then what `start` raises.
         """
+        if not self._started:
+            await self.start()
         loop = asyncio.get_running_loop()
-        self._taking = loop.create_task(self._take_work(), name="daphne-worker")
+        taking = loop.create_task(self._take_work(), name="daphne-worker")
         heart = loop.create_task(self.front_ends.beat(), name="daphne-worker-heartbeat")
         try:
             await self._draining.wait()
         finally:
-            self._taking.cancel()
-            await asyncio.wait([self._taking])
+            taking.cancel()
+            await asyncio.wait([taking])
             await self._finish_runs()
             await self.front_ends.say_bye()
             heart.cancel()
             if self._own_reader is not None:
                 self._own_reader.cancel()
+            await self._lifespan.shutdown()
+            self._ended.set()
 
-    def drain(self) -> None:
-        """Take no more work, hand WebSockets over, let requests finish, and return from `run`."""
+    async def drain(self) -> None:
+        """Take no more work, hand WebSockets over, let requests finish; returns when `run` has ended."""
         self._draining.set()
+        if self._started:
+            await self._ended.wait()
 
     # New work
 

@@ -65,7 +65,7 @@ def test_http_connections_are_opened_and_closed_at_the_rate_that_is_asked_for(an
     with answering(answer) as (target, requests):
         load = connections.Churn(websocket=False, per_second=200)(target, 0.1)
     assert len(requests) == 20
-    assert [problem[:24] for problem in load.problems] == problems
+    assert [problem[:26] for problem in load.problems] == problems
     assert load.units == (0 if problems else 20)
 
 

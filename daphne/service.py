@@ -64,10 +64,13 @@ class Service:
             action_logger=self._action_logger,
             tls_info=tls_info,
         )
+        self.site.admission.full = self._pause_accepting
+        self.site.admission.room = self._resume_accepting
         self._lifespan = Lifespan(application, lifespan_mode)
         await self._lifespan.startup()
         self.site.scopes.state = self._lifespan.state
         if self._worker is not None:
+            await self._worker.start()
             self._worker_task = asyncio.ensure_future(self._worker.run())
         if settings.http2:
             logger.info("HTTP/2 support enabled")
@@ -100,6 +103,18 @@ class Service:
         timeout = LAYER_HTTP_TIMEOUT if settings.http_timeout is None else settings.http_timeout
         bridge = Bridge(layer, dataclasses.replace(settings, http_timeout=timeout))
         return bridge, dataclasses.replace(settings, http_timeout=0), "on"
+
+    def _pause_accepting(self) -> None:
+        self.site.limit_fired("max_connections", "all peers together; new ones wait")
+        for port in self.ports:
+            if hasattr(port, "pauseAccepting"):
+                port.pauseAccepting()
+
+    def _resume_accepting(self) -> None:
+        if self._stopping is None:
+            for port in self.ports:
+                if hasattr(port, "resumeAccepting"):
+                    port.resumeAccepting()
 
     async def stop(self) -> None:
         """Accept no more, let what is under way finish within `graceful_timeout` seconds, and end the

@@ -63,6 +63,8 @@ class Runner:
                 logger.error("Application returned without a complete response to %s", describe(stream))
         finally:
             stream.task = None
+            if stream.timer is not None:
+                stream.timer.cancel()
             self.streams.discard(stream)
 
     def client_left(self, stream: Stream) -> None:

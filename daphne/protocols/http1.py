@@ -68,22 +68,27 @@ class HTTP1Connection(ResponseWriting, Protocol):
     _closing = False
     _taking = False
     _served = 0
+    _input_ended = False
     _head_begun = False
     """Whether some of a head is there, and its deadline runs."""
     _half_close: Any = None
     _websocket_key = b""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, peer: str | None = None) -> None:
+        """`peer`: the client's IP address, None on a unix socket."""
         self.site = site
+        self._peer = peer
         self._idle = Deadline(site.loop, self._idle_expired)
 
     # ---- the transport's calls -------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         """A client has connected."""
-        self.site.connections.add(self)
+        site = self.site
+        site.connections.add(self)
+        site.admission.enter(self.transport, self._peer)
         self.transport.registerProducer(self, True)
-        self._idle.set(self.site.settings.request_head_timeout)
+        self._idle.set(site.settings.request_head_timeout)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client, however they are split."""
@@ -99,23 +104,32 @@ class HTTP1Connection(ResponseWriting, Protocol):
         """The client sends no more (RFC 9112 section 9.6); what it asked for completely is still answered."""
         if self._successor is not None:
             self._successor.readConnectionLost()
-        elif self.stream is None or self._body is not None or self._closing:
+        elif self._closing:
             self.transport.loseConnection()
+        elif self.stream is None or self._body is not None:
+            self._close(linger=False)
         else:
+            self._input_ended = True
+            self._tell_half_close(self.stream, last=not self._held)
+
+    def _tell_half_close(self, stream: Stream, last: bool) -> None:
+        """A client that closes altogether looks the same at first: the application hears of it after a while."""
+        if last:
             self.keep_alive = False
-            self._half_close = self.site.loop.call_later(
-                self.site.settings.half_close_timeout, self.stream.client_half_closed
-            )
+        self._half_close = self.site.loop.call_later(
+            self.site.settings.half_close_timeout, stream.client_half_closed
+        )
 
     def writeConnectionLost(self) -> None:
         """We send no more; nothing to do."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, for whatever reason."""
-        self.site.connections.discard(self)
         if self._successor is not None:
             self._successor.connectionLost(reason)
             return
+        self.site.connections.discard(self)
+        self.site.admission.leave(self.transport)
         self._close_deadlines()
         self._closing = True
         self._held = b""
@@ -142,11 +156,11 @@ class HTTP1Connection(ResponseWriting, Protocol):
             while data:
                 if self._body is not None:
                     data = self._take_body(data)
-                elif self.stream is None and not self._closing:
-                    data = self._take_head(data)
-                else:
+                elif self.stream is not None or self._closing or self._successor is not None:
                     self._hold(data)
                     break
+                else:
+                    data = self._take_head(data)
         except RequestRefused as refusal:
             self._refuse(refusal)
         finally:
@@ -155,11 +169,11 @@ class HTTP1Connection(ResponseWriting, Protocol):
     def _hold(self, data: bytes) -> None:
         if self._closing:
             return  # whatever follows the last request of a connection is read and thrown away
-        self._held = data
         if self._successor is not None:
-            self._held = b""
             self._successor.dataReceived(data)
-        elif len(data) > self.site.settings.read_buffer_size and not self._body_paused:
+            return
+        self._held = data
+        if len(data) > self.site.settings.read_buffer_size and not self._body_paused:
             self._pause_reading()
 
     def _take_head(self, data: bytes) -> bytes:
@@ -173,13 +187,10 @@ class HTTP1Connection(ResponseWriting, Protocol):
         settings = self.site.settings
         if end > settings.max_request_line:
             self._check_head_size(data, end)
-        if end == len(data):
-            head, rest = data, b""
-        else:
-            head, rest = data[:end], data[end:]
-            if head == negotiation.HTTP2_PREFACE[:18] and not self._served and settings.http2:
-                self._become_http2(data)
-                return b""
+        head, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
+        if not self._served and settings.http2 and head == negotiation.HTTP2_PREFACE[:18]:
+            self._become_http2(data)
+            return b""
         self._served += 1
         return self._begin(self.site.head_parser.parse(head), rest)
 
@@ -208,7 +219,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
         self.request = head
         if self.facts is None:
             self.facts = self.site.facts(self.transport)
-        if self.site.draining:
+        if self.site.draining or self._served == self.site.settings.max_requests_per_connection:
             self.keep_alive = False
         elif head.http_version == "1.1":
             self.keep_alive = b"close" not in head.connection
@@ -226,6 +237,8 @@ class HTTP1Connection(ResponseWriting, Protocol):
         if self._body is not None:
             self.continue_due = head.expects_continue and head.http_version == "1.1"
             rest = self._take_body(rest)
+        if self._input_ended:
+            self._tell_half_close(stream, last=not rest)
         self.site.start(stream)
         return rest
 
@@ -318,18 +331,19 @@ class HTTP1Connection(ResponseWriting, Protocol):
             self._close(linger=self._body is not None or bool(self._held))
         elif self._body is None:
             self._idle.set(self.site.settings.keep_alive_timeout)
-            if self._held:
+            if self._held and not self._taking:
                 self._take_held()
         elif self._body_paused:
             self._resume_reading()
 
     def _take_held(self) -> None:
         """Go on with what has waited for the end of the response."""
-        if not self._taking:
-            data, self._held = self._held, b""
-            if self._body_paused:
-                self._resume_reading()
-            self._take(data)
+        data, self._held = self._held, b""
+        if self._body_paused:
+            self._resume_reading()
+        self._take(data)
+        if self._input_ended and self.stream is None and not self._closing:
+            self._close(linger=False)
 
     def _close(self, linger: bool) -> None:
         """Flush and close; while the client is still sending, read on for a while lest it miss our answer."""
@@ -367,8 +381,11 @@ class HTTP1Connection(ResponseWriting, Protocol):
         if self.facts is None:
             self.facts = self.site.facts(self.transport)
         self.site.log_refusal(refusal, self.facts)
-        self._body = None
         stream, self.stream = self.stream, None
+        if stream is None and self._body is not None:
+            self._close(linger=False)  # the request has had its answer: only the rest of its body was bad
+            return
+        self._body = None
         if stream is not None:
             begun = stream.begun
             stream.client_left()

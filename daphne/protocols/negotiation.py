@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from typing import TYPE_CHECKING
 
 from daphne.errors import RequestRefused
@@ -19,6 +20,8 @@ from daphne.streams.websocket import HandshakeWire, WebSocketStream
 
 if TYPE_CHECKING:
     from daphne.protocols.site import Site
+
+logger = logging.getLogger("daphne.http_protocol")
 
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 """What a client sends first when it speaks HTTP/2 (RFC 9113 section 3.4)."""
@@ -106,7 +109,7 @@ def open_http(
 ) -> HTTPStream:
     """The stream of a plain request; the caller starts it with `site.start(stream)`."""
     settings = site.settings
-    return HTTPStream(
+    stream = HTTPStream(
         wire,
         site.scopes.build("http", head, facts),
         site.loop,
@@ -114,6 +117,18 @@ def open_http(
         settings.read_buffer_size,
         settings.request_buffer_size,
     )
+    if settings.http_timeout:
+        stream.timer = site.loop.call_later(settings.http_timeout, _time_out, site, stream)
+    return stream
+
+
+def _time_out(site: Site, stream: HTTPStream) -> None:
+    """The response is not complete within `http_timeout`: 503, or a cut once it has begun."""
+    if not stream.complete and not stream.disconnected:
+        logger.warning("Application timed out while sending response")
+        stream.answer(503, "Application failed to respond within time limit.")
+        stream.client_left()
+        site.left(stream)
 
 
 def open_websocket(

@@ -20,6 +20,7 @@ from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
 from daphne.errors import RequestRefused
+from daphne.protocols.admission import Admission
 from daphne.protocols.http1 import HTTP1Connection
 from daphne.protocols.http1_head import HeadParser
 from daphne.protocols.http1_response import status_line
@@ -65,6 +66,7 @@ class Site(Factory):
         self.action_logger = action_logger
         self.scopes = ScopeBuilder(settings)
         self.head_parser = HeadParser(settings)
+        self.admission = Admission(settings.max_connections, settings.max_connections_per_peer)
         self.connections: set[Any] = set()
         """Every live connection, whatever it speaks."""
         self.draining = False
@@ -74,9 +76,13 @@ class Site(Factory):
         self._standard_lines: list[bytes] = []
         self._starts: dict[str, dict[int, bytes]] = {}
 
-    def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection:
-        """A connection that speaks HTTP/1.1 until its first bytes, or ALPN, say otherwise."""
-        return HTTP1Connection(self)
+    def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection | None:
+        """A connection, HTTP/1.1 until its first bytes say otherwise; None for a peer that has too many."""
+        host = getattr(addr, "host", None)
+        if not self.admission.peer_may_enter(host):
+            self.limit_fired("max_connections_per_peer", host)
+            return None
+        return HTTP1Connection(self, host)
 
     @cached_property
     def websocket_factory(self) -> WebSocketFactory:

@@ -203,6 +203,7 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
         """The transport is gone: code 1006 unless a close frame came first."""
         self.state = self.STATE_CLOSED
         self.site.connections.discard(self)
+        self.site.admission.leave(self.transport)
         self._heartbeat.close()
         if self._lifetime is not None:
             self._lifetime.cancel()

@@ -70,6 +70,8 @@ class HTTPStream:
 
     kind = "http"
     task: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+    """The time limit of the whole exchange, where there is one."""
     response: ResponseHead | None = None
     sent = 0
     """Body bytes that went to the wire, before any framing."""

@@ -78,6 +78,7 @@ class WebSocketStream:
 
     kind = "websocket"
     task: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
     response: ResponseHead | None = None
     sent = 0
     socket: Socket | None = None

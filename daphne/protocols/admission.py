@@ -1,0 +1,67 @@
+"""How many connections are let in, in all and from one peer.
+
+Asked by site.Site for every accepted transport and told by the protocols when one is gone. When the server is full its
+listeners pause: further clients wait in the kernel's queue, and nothing is accepted only to be thrown away.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from typing import Any
+
+_RESERVED_DESCRIPTORS = 64
+"""File descriptors left for the application, the log and the layer when no `max_connections` is given."""
+
+
+def _as_descriptors_allow() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 0
+    return max(soft - max(_RESERVED_DESCRIPTORS, soft // 10), 1)
+
+
+class Admission:
+    """Counts connections.
+
+    `most` connections in all (0: as many as file descriptors allow), `most_per_peer` from one IP address (0: no limit). `full`
+    is called when the last place is taken, `room` when one is free again.
+    """
+
+    def __init__(self, most: int, most_per_peer: int) -> None:
+        self._most = most or _as_descriptors_allow()
+        self._most_per_peer = most_per_peer
+        self._admitted: dict[Any, str | None] = {}
+        self._per_peer: dict[str, int] = {}
+        self._is_full = False
+        self.full: Callable[[], None] = lambda: None
+        self.room: Callable[[], None] = lambda: None
+
+    def __len__(self) -> int:
+        return len(self._admitted)
+
+    def peer_may_enter(self, host: str | None) -> bool:
+        """Whether one more connection from `host` (None: a unix socket) is within `most_per_peer`."""
+        return not self._most_per_peer or host is None or self._per_peer.get(host, 0) < self._most_per_peer
+
+    def enter(self, transport: Any, host: str | None) -> None:
+        """Count a connection."""
+        self._admitted[transport] = host
+        if self._most_per_peer and host is not None:
+            self._per_peer[host] = self._per_peer.get(host, 0) + 1
+        if self._most and len(self._admitted) >= self._most and not self._is_full:
+            self._is_full = True
+            self.full()
+
+    def leave(self, transport: Any) -> None:
+        """The connection is gone. Transports that were never counted (HTTP/2 streams) are passed over."""
+        if transport not in self._admitted:
+            return
+        host = self._admitted.pop(transport)
+        if self._most_per_peer and host is not None:
+            self._per_peer[host] -= 1
+            if not self._per_peer[host]:
+                del self._per_peer[host]
+        if self._is_full and len(self._admitted) < self._most:
+            self._is_full = False
+            self.room()

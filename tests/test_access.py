@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 
@@ -13,6 +14,7 @@ import pytest
 from daphne import access
 from daphne.access import AccessLogGenerator, AccessLogOutput, FormattedAccessLog, LoggedLines, escape
 from daphne.errors import ConfigurationError
+from tests.servers import serving
 
 HTTP = {
     "path": "/a?b=1",
@@ -256,3 +258,29 @@ def test_a_logger_that_is_switched_off_costs_no_line(access_logger, capsys):
     access_logger.setLevel(logging.ERROR)
     stream.write("line\n")
     assert capsys.readouterr().out == ""
+
+
+def test_a_server_logs_what_it_refuses_and_reopens_on_sigusr1(tmp_path):
+    file, moved = tmp_path / "access.log", tmp_path / "access.log.1"
+    options = ["--access-log", str(file), "--access-log-format", '%(h)s "%(r)s" %(s)s %(a)s']
+    with serving(*options, "daphne.demo:application", folder=tmp_path) as server:
+
+        def ask(request):
+            with server.address.connect() as connection:
+                connection.sendall(request)
+                return connection.makefile("rb").readline()
+
+        def logged(name, line):
+            server.wait_until(lambda: name.exists() and f"127.0.0.1 {line}\n" in name.read_text(), line)
+
+        good = b"GET /%22 HTTP/1.1\r\nHost: x\r\nUser-Agent: test\r\nConnection: close\r\n\r\n"
+        status = ask(good).split()[1].decode()
+        assert ask(b"GET / HTTP/1.1\r\nHost : x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+        logged(file, f'"GET /%22 HTTP/1.1" {status} test')
+        logged(file, '"- -" 400 -')
+        file.rename(moved)
+        server.popen.send_signal(signal.SIGUSR1)
+        server.wait_until(file.exists, "a new file")
+        ask(good)
+        logged(file, f'"GET /%22 HTTP/1.1" {status} test')
+        assert len(moved.read_text().splitlines()) == 2

@@ -19,7 +19,7 @@ DAY = datetime.timedelta(days=1)
 
 @dataclasses.dataclass(frozen=True)
 class Issued:
-    """A certificate, its key, and the PEM files that they are in. `both` has the key, then the certificate."""
+    """A certificate, its key, and the PEM files that they are in; `both` holds key and certificate."""
 
     certificate: Any
     key: Any
@@ -29,14 +29,14 @@ class Issued:
 
     @property
     def pem(self) -> str:
-        return self.certificate_path.read_text()
+        return str(self.certificate.public_bytes(serialization.Encoding.PEM), "ascii")
 
 
 def issue(directory: Path, name: str, hosts: tuple[str, ...] = (), by: Issued | None = None) -> Issued:
     """Issue a certificate for `name`, itself an authority when nobody else signs it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -45,7 +45,9 @@ def issue(directory: Path, name: str, hosts: tuple[str, ...] = (), by: Issued | 
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - DAY)
         .not_valid_after(now + DAY)
-        .add_extension(x509.BasicConstraints(ca=by is None or name.endswith("authority"), path_length=None), True)
+        .add_extension(
+            x509.BasicConstraints(ca=by is None or name.endswith("authority"), path_length=None), True
+        )
     )
     if hosts:
         names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
@@ -71,6 +73,4 @@ def key_bytes(key: Any, passphrase: bytes | None = None) -> bytes:
     encryption: Any = serialization.NoEncryption()
     if passphrase is not None:
         encryption = serialization.BestAvailableEncryption(passphrase)
-    return bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-    )
+    return bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))

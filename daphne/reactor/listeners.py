@@ -69,7 +69,7 @@ def adopted_listener(descriptor: int) -> socket.socket:
 
 
 def unix_listener(path: str | bytes, backlog: int, mode: int) -> tuple[socket.socket, Callable[[], None]]:
-    """Listen on a unix socket with these permissions; also gives what removes the path again.
+    """Listen on a unix socket with these permissions; also gives what removes the path before it closes.
 
     A stale socket is replaced, a live one never: only a socket that refuses connections is stale. Nothing
     else than the path is left in the directory, and a lock file that Twisted has left there is of no account.
@@ -138,7 +138,7 @@ def _remove_stale_socket(path: str | bytes) -> None:
 
 
 def _remove_own_socket(path: str | bytes, made: os.stat_result) -> None:
-    """Remove the path, unless a newer server has put its own socket there."""
+    """Remove the path, unless somebody has put another socket there; open, ours keeps its inode to itself."""
     with contextlib.suppress(OSError):
         now = os.stat(path)
         if (now.st_dev, now.st_ino) == (made.st_dev, made.st_ino):

@@ -56,7 +56,7 @@ class LoopPort:
         backlog: int,
         cleanup: Callable[[], None] = lambda: None,
     ) -> None:
-        """Take over a socket that listens already; `cleanup` is called when it has been closed."""
+        """Take over a socket that listens already; `cleanup` is called just before it is closed."""
         self.loop = loop
         self.factory = factory
         self._listener = listener
@@ -77,8 +77,8 @@ class LoopPort:
         if self._listening:
             self._listening = False
             self.pauseAccepting()
-            self._listener.close()
             self._cleanup()
+            self._listener.close()
             self.factory.doStop()
         return defer.succeed(None)
 

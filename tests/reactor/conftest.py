@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.certificates import Issued, issue
 from tests.reactor.served import LOOPS, Served, ServedReactor
 

@@ -1,7 +1,7 @@
-"""A LoopReactor that runs in a thread, and a Twisted protocol that tells a test what happens to it.
+"""A LoopReactor that runs in a thread, and a Twisted protocol that tells what happens to it.
 
-Called by the tests of the reactor, which are its clients with blocking sockets. Nothing here is a mock: both ends are
-real, and the kernel is in between.
+Called by the tests of the reactor, which are its clients with blocking sockets. Nothing here is a mock: both
+ends are real, and the kernel is in between.
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ class Events(Factory):
 class Served:
     """A listening port of one kind on a reactor, and how to connect to it."""
 
-    def __init__(self, served: ServedReactor, kind: str, description: str, client: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, served: ServedReactor, kind: str, description: str, client: ssl.SSLContext | None
+    ) -> None:
         self.served = served
         self.kind = kind
         self.description = description
@@ -161,9 +163,7 @@ class Served:
     def connect(self) -> socket.socket:
         client = connected(self.port.getHost())
         if self._client is not None:
-            return self._client.wrap_socket(
-                client, server_hostname="localhost", suppress_ragged_eofs=False
-            )
+            return self._client.wrap_socket(client, server_hostname="localhost", suppress_ragged_eofs=False)
         return client
 
 

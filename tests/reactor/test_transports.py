@@ -1,7 +1,8 @@
-"""daphne.reactor.transports and tls_transport: the contract of Twisted's transports, on every kind and loop."""
+"""daphne.reactor.transports and tls_transport: Twisted's contract, on every kind and loop."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import sys
@@ -9,12 +10,12 @@ import threading
 from typing import Any
 
 import pytest
-from tests.reactor.served import Echo, Events, Served, Told, received, settled, until
 from twisted.internet import error, interfaces
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from daphne.reactor.transports import LoopTransport, twisted_address
+from tests.reactor.served import Echo, Events, Served, Told, received, settled, until
 
 MEGABYTE = bytes(range(256)) * 4096
 
@@ -341,11 +342,18 @@ def test_a_pull_producer_that_raises_ends_its_connection(
     each: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Raises(Pulled):
+        def connectionMade(self) -> None:
+            Told.connectionMade(self)
+
+        def dataReceived(self, data: bytes) -> None:
+            self.transport.registerProducer(self, False)
+
         def resumeProducing(self) -> None:
             raise LookupError("nothing to give")
 
     factory = each.serve(Raises)
     client = each.connect()
+    client.sendall(b"give")
     factory.next("made")
     factory.next("stop")
     assert factory.next("lost")[1].check(error.ConnectionAborted)
@@ -510,11 +518,9 @@ def test_a_factory_that_raises_closes_the_connection(
     factory = each.serve(Raises)
     if where == "buildProtocol":
         factory.buildProtocol = fails  # type: ignore[method-assign]
-    with each.connect() as client:
-        try:
-            assert received(client) == b""
-        except OSError:
-            pass  # an aborted TLS connection ends without a goodbye
+    # An aborted TLS connection ends without a goodbye.
+    with each.connect() as client, contextlib.suppress(OSError):
+        assert received(client) == b""
     until(lambda: any("could not be served" in record.message for record in caplog.records))
 
 

@@ -10,8 +10,10 @@ import asyncio
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from daphne import errors
 from daphne.layers.interface import BLOCKING_RECEIVE, Message, random_name, single_reader_channel
@@ -45,6 +47,16 @@ class _Background:
 
 
 _background = _Background()
+_layers: WeakSet[BlockingDoor] = WeakSet()
+
+
+def _forget_parents() -> None:
+    """In a forked child: its layers get names and connections of their own."""
+    for layer in _layers:
+        layer.begin_anew()
+
+
+os.register_at_fork(after_in_child=_forget_parents)
 
 
 class BlockingDoor(ABC):
@@ -57,7 +69,35 @@ class BlockingDoor(ABC):
     group_expiry: float
 
     def __init__(self) -> None:
+        self._abandoned: list[object] = []
+        self.begin_anew()
+        _layers.add(self)
+
+    def begin_anew(self) -> None:
+        """Called once more in a forked child."""
         self.client_prefix = random_name()
+
+    def abandon(self, inherited: object) -> None:
+        """Keep, untouched, what belongs to the parent process: to close it would disturb the parent."""
+        self._abandoned.append(inherited)
+
+    def close_with_loop(self) -> AsyncGenerator[None]:
+        """Close the layer when the running loop is shut down in order, as `asyncio.run` does. Keep the result
+        for as long as the layer is used on this loop."""
+        generator = self._until_the_loop_ends()
+        with suppress(StopIteration):
+            generator.__anext__().__await__().__next__()  # runs up to its first yield; nothing waits in there
+        return generator
+
+    async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await self.close_async()
+
+    @abstractmethod
+    async def close_async(self) -> None:
+        """See `interface.AsyncLayer`."""
 
     def send(self, channel: str, message: Message) -> None:
         """Raises ChannelFull, MessageTooLarge, LayerUnavailable, TypeError."""

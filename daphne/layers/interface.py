@@ -26,8 +26,8 @@ BATCH = 100
 """How many messages `receive_batch` takes at most, unless told otherwise."""
 
 BLOCKING_RECEIVE = 5.0
-"""Seconds after which the classic `receive(channels, block=True)` returns empty-handed, as asgi_redis does, so
-that its caller can look whether it was asked to stop."""
+"""Seconds after which the classic `receive(channels, block=True)` returns empty-handed, as asgi_redis does:
+its caller can then look whether it was asked to stop."""
 
 MAX_MESSAGE_SIZE = 1024 * 1024 + 256 * 1024
 """Bytes that one message may have by default: a WebSocket message of 1 MiB and everything around it."""

@@ -73,7 +73,12 @@ class ChannelLayer(BlockingDoor):
         self._wire = WireFormat(
             prefix, stats_prefix, symmetric_encryption_keys or (), expiry, max_message_size
         )
-        self._sides: dict[asyncio.AbstractEventLoop, LoopSide] = {}
+
+    def begin_anew(self) -> None:
+        """Called once more in a forked child."""
+        super().begin_anew()
+        self.abandon(getattr(self, "_sides", None))
+        self._sides: dict[asyncio.AbstractEventLoop, tuple[LoopSide, object]] = {}
 
     async def send_async(self, channel: str, message: Message) -> None:
         """See `interface.AsyncLayer`."""
@@ -150,7 +155,7 @@ class ChannelLayer(BlockingDoor):
 
     async def close_async(self) -> None:
         """Give back what cancelled receives were about to get; close this loop's connections."""
-        side = self._sides.pop(asyncio.get_running_loop(), None)
+        side, _ = self._sides.pop(asyncio.get_running_loop(), (None, None))
         if side is not None:
             await side.close()
 
@@ -165,14 +170,13 @@ class ChannelLayer(BlockingDoor):
 
     def _side(self) -> LoopSide:
         loop = asyncio.get_running_loop()
-        side = self._sides.get(loop)
-        if side is None:
+        if loop not in self._sides:
             from daphne.layers.redis_receiving import LoopSide
 
             for closed in [loop for loop in self._sides if loop.is_closed()]:
                 del self._sides[closed]
-            side = self._sides[loop] = LoopSide(self._addresses, self._wire)
-        return side
+            self._sides[loop] = LoopSide(self._addresses, self._wire), self.close_with_loop()
+        return self._sides[loop][0]
 
 
 def _literally(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from daphne.layers import memory
+from daphne.layers import local, memory
 from daphne.layers.adapters import adapt
 from daphne.layers.interface import AsyncLayer
 from tests.layers import classic_layer
@@ -65,6 +66,19 @@ def close_servers() -> None:
 
 
 @asynccontextmanager
+async def _local(ends: tuple[int, int], **options: Any) -> AsyncIterator[tuple[Any, Any]]:
+    """`ends` says which of three processes' layers send and receive: the first of them is the broker."""
+    with tempfile.TemporaryDirectory(prefix="daphne-local-") as directory:
+        layers = [local.ChannelLayer(f"{directory}/socket", **options) for _ in range(3)]
+        for layer in layers:
+            await layer.flush_async()
+        assert [layer.is_broker for layer in layers] == [True, False, False]
+        yield layers[ends[0]], layers[ends[1]]
+        for layer in reversed(layers):
+            await layer.close_async()
+
+
+@asynccontextmanager
 async def _redis(hosts: int = 1, **options: Any) -> AsyncIterator[tuple[Any, Any]]:
     pytest.importorskip("hiredis")
     from daphne.layers import redis
@@ -88,6 +102,9 @@ async def _channels_redis(**options: Any) -> AsyncIterator[tuple[Any, Any]]:
 
 KINDS: dict[str, Callable[..., Any]] = {
     "memory": _memory,
+    "local, from the broker": functools.partial(_local, (0, 1)),
+    "local, to the broker": functools.partial(_local, (1, 0)),
+    "local, between others": functools.partial(_local, (1, 2)),
     "redis": _redis,
     "redis, two hosts": functools.partial(_redis, hosts=2),
     "redis, encrypted": functools.partial(_redis, symmetric_encryption_keys=["first key", "second"]),
@@ -98,7 +115,15 @@ KINDS: dict[str, Callable[..., Any]] = {
     "channels_redis": _channels_redis,
 }
 
-OURS = ["memory", "redis", "redis, two hosts", "redis, encrypted"]
+OURS = [
+    "memory",
+    "local, from the broker",
+    "local, to the broker",
+    "local, between others",
+    "redis",
+    "redis, two hosts",
+    "redis, encrypted",
+]
 
 _SPREAD = "channels that are not process-local are spread over the hosts: order and capacity hold on each"
 

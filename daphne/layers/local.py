@@ -1,0 +1,266 @@
+"""`ChannelLayer`: a channel layer for the processes of one machine, with no server to install.
+
+Called by the bridge, by workers and by users' code. The first process that uses the layer becomes its broker
+(`local_broker`), the others attach to it (`local_client`); when the broker goes, another takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from re import Pattern
+from typing import Any
+
+import msgpack
+
+from daphne.errors import LayerError, LayerUnavailable, MessageTooLarge
+from daphne.layers.arrivals import Arrivals, Batch, Names
+from daphne.layers.blocking import BlockingDoor
+from daphne.layers.copying import check_values
+from daphne.layers.interface import (
+    BATCH,
+    MAX_MESSAGE_SIZE,
+    Capacities,
+    Message,
+    checked_group,
+    receiving_queues,
+    sending_queue,
+)
+from daphne.layers.local_broker import Broker
+from daphne.layers.local_client import Attachment, AttachmentFetch, BrokerGone
+from daphne.layers.local_place import Place
+from daphne.layers.mailboxes import Mailboxes
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
+"""Seconds between attempts to attach while one broker follows another: doubled each time."""
+ATTACH_LIMIT = 5.0
+"""Seconds after which a call gives up when there is no broker."""
+
+log = logging.getLogger("daphne.layers.local")
+
+
+class ChannelLayer(BlockingDoor):
+    """A channel layer over a unix socket, for any number of processes of one user on one machine.
+
+    `path` of the socket (the default lies in the user's run-time directory); `mode` of its file and ids of
+    further `users` whose processes are let in; the other arguments as in `memory.ChannelLayer`. All processes
+    of a layer should be given the same: those of the broker count. Raises ConfigurationError.
+    """
+
+    def __init__(
+        self,
+        path: str | None = None,
+        expiry: float = 60,
+        group_expiry: float = 86400,
+        capacity: int = 100,
+        channel_capacity: Mapping[str | Pattern[str], int] | None = None,
+        max_message_size: int = MAX_MESSAGE_SIZE,
+        mode: int = 0o600,
+        users: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        self.expiry = expiry
+        self.group_expiry = group_expiry
+        self.capacity = capacity
+        self.max_message_size = max_message_size
+        self.path = path
+        self._capacities = Capacities(capacity, channel_capacity)
+        self._mode = mode
+        self._users = users
+
+    def begin_anew(self) -> None:
+        """Called once more in a forked child."""
+        super().begin_anew()
+        self.abandon((getattr(self, "_sides", None), getattr(self, "_broker", None)))
+        self._sides: dict[asyncio.AbstractEventLoop, _LoopSide] = {}
+        self._broker: Broker | None = None
+
+    @property
+    def is_broker(self) -> bool:
+        """Whether this process holds the messages."""
+        return self._broker is not None and not self._broker.leaving
+
+    async def send_async(self, channel: str, message: Message) -> None:
+        """See `interface.AsyncLayer`."""
+        sending_queue(channel)
+        await self._call("send", channel, self._pack(channel, message))
+
+    async def receive_batch(self, channels: Sequence[str], limit: int = BATCH) -> list[tuple[str, Message]]:
+        """See `interface.AsyncLayer`. Goes on with the next broker when one has gone."""
+        names = tuple(receiving_queues(channels))
+        while True:
+            try:
+                access = await self._access()
+                arrivals = self._side().arrivals
+                if isinstance(access, Broker):
+                    return _unpacked(arrivals.take(names, limit) or await access.receive(names, limit))
+                return _unpacked(await arrivals.receive(names, limit))
+            except BrokerGone:
+                continue
+
+    async def take_now(self, channels: Sequence[str], limit: int) -> list[tuple[str, Message]]:
+        """What waits on `channels` at this moment, up to `limit` messages."""
+        return _unpacked(await self._call("take", tuple(receiving_queues(channels)), limit))
+
+    async def watch_async(self, prefix: str) -> None:
+        """See `interface.WatchingLayer`."""
+        while True:
+            try:
+                return await (await self._access()).watch(prefix)
+            except BrokerGone:
+                continue
+
+    async def group_add_async(self, group: str, channel: str) -> None:
+        """See `interface.AsyncLayer`."""
+        sending_queue(channel)
+        await self._call("group_add", checked_group(group), channel)
+
+    async def group_discard_async(self, group: str, channel: str) -> None:
+        """See `interface.AsyncLayer`."""
+        sending_queue(channel)
+        await self._call("group_discard", checked_group(group), channel)
+
+    async def group_channels_async(self, group: str) -> list[str]:
+        """The members of `group`."""
+        return list(await self._call("group_channels", checked_group(group)))
+
+    async def send_group_async(self, group: str, message: Message) -> None:
+        """See `interface.AsyncLayer`."""
+        await self._call("send_group", checked_group(group), self._pack(group, message))
+
+    async def flush_async(self) -> None:
+        """See `interface.AsyncLayer`."""
+        await self._call("flush")
+
+    async def statistics_async(self, channel: str | None) -> dict[str, float]:
+        """Since the broker's start or the last flush; of a channel, or of all."""
+        statistics: dict[str, float] = await self._call("statistics", channel)
+        return statistics
+
+    async def close_async(self) -> None:
+        """Give back what cancelled receives were about to get, and detach this loop. A broker leaves what it
+        holds to the next one."""
+        loop = asyncio.get_running_loop()
+        if loop in self._sides:
+            await self._sides[loop].close()
+            del self._sides[loop]
+        broker = self._broker
+        if broker is not None and broker.loop is loop and not broker.leaving:
+            await broker.close()
+            self._broker = None
+
+    async def _put_back(self, batch: Batch) -> None:
+        access = self._broker or self._side().attachment
+        try:
+            if access is None:
+                raise BrokerGone("there is no broker")
+            await access.call("put_back", batch)
+        except LayerError as error:
+            log.error("%d messages could not be given back and are lost: %s", len(batch), error)
+
+    def _pack(self, channel: str, message: Message) -> bytes:
+        check_values(message)
+        try:
+            body: bytes = msgpack.packb(message, use_bin_type=True)
+        except (OverflowError, ValueError) as error:  # integers of more than 64 bits; nested too deeply
+            raise TypeError(f"not a message: {error}") from error
+        if len(body) > self.max_message_size:
+            raise MessageTooLarge(
+                f"{len(body)} bytes for {channel}; the layer carries {self.max_message_size}"
+            )
+        return body
+
+    async def _call(self, operation: str, *arguments: Any) -> Any:
+        return await (await self._access(ATTACH_LIMIT)).call(operation, *arguments)
+
+    async def _access(self, limit: float | None = None) -> Broker | Attachment:
+        """The broker if this process has it, or this loop's connection to it; waits for either."""
+        if self._broker is not None and not self._broker.leaving:
+            return self._broker
+        side = self._side()
+        if side.attachment is not None:
+            return side.attachment
+        if side.attaching is None or side.attaching.done():
+            side.attaching = asyncio.ensure_future(self._attach(side))
+        try:
+            async with asyncio.timeout(limit):
+                return await asyncio.shield(side.attaching)
+        except TimeoutError:
+            raise LayerUnavailable(f"no broker for the local layer after {limit} seconds") from None
+
+    async def _attach(self, side: _LoopSide) -> Broker | Attachment:
+        place = Place(self.path, self._mode, self._users)
+        pause = FIRST_PAUSE
+        while True:
+            if self._broker is not None and not self._broker.leaving:
+                return self._broker
+            if place.try_lock():
+                return await self._become_broker(place)
+            try:
+                return await side.attach(place)
+            except OSError:  # one broker has gone, and the next one does not listen yet
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _become_broker(self, place: Place) -> Broker:
+        broker = Broker(place, Mailboxes(self.expiry, self.group_expiry, self._capacities))
+        try:
+            await broker.serve()
+        except BaseException:
+            place.unlock()
+            raise
+        self._broker = broker
+        log.info("This process is the broker of the local layer %s", place.path)
+        return broker
+
+    def _side(self) -> _LoopSide:
+        loop = asyncio.get_running_loop()
+        side = self._sides.get(loop)
+        if side is None:
+            side = self._sides[loop] = _LoopSide(self._put_back, self.close_with_loop())
+        return side
+
+
+class _LoopSide:
+    """One loop's connection to the broker, and the receives under way on it."""
+
+    def __init__(self, put_back: Callable[[Batch], Awaitable[None]], closing: AsyncGenerator[None]) -> None:
+        self.attachment: Attachment | None = None
+        self.attaching: asyncio.Task[Broker | Attachment] | None = None
+        self.arrivals = Arrivals(self._begin, lambda names: [names], put_back)
+        self._closing = closing
+
+    async def attach(self, place: Place) -> Attachment:
+        """Connect to the broker. OSError when nobody listens, LayerUnavailable when it is a stranger."""
+        loop = asyncio.get_running_loop()
+        transport, attachment = await loop.create_unix_connection(
+            lambda: Attachment(self._detach), place.path
+        )
+        if not place.is_trusted(transport.get_extra_info("socket")):
+            transport.abort()
+            raise LayerUnavailable(f"the local layer's socket {place.path} belongs to another user's process")
+        self.attachment = attachment
+        return attachment
+
+    async def close(self) -> None:
+        """Give back what is left, and disconnect."""
+        if self.attaching is not None:
+            self.attaching.cancel()
+        await self.arrivals.close()
+        if self.attachment is not None:
+            self.attachment.close()
+            await self.attachment.closed
+
+    def _begin(self, names: Names, limit: int) -> AttachmentFetch:
+        if self.attachment is None:
+            raise BrokerGone("the broker of the local layer has gone")
+        return AttachmentFetch(self.attachment, names, limit)
+
+    def _detach(self, attachment: Attachment) -> None:
+        if self.attachment is attachment:
+            self.attachment = None
+
+
+def _unpacked(batch: Batch) -> list[tuple[str, Message]]:
+    return [(channel, msgpack.unpackb(body, raw=False)) for channel, body in batch]

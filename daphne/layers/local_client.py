@@ -1,0 +1,113 @@
+"""The other processes' side of a local layer: one connection to the broker for each loop.
+
+Called by the local layer; the frames are described in `local_broker`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from daphne.errors import ChannelFull, LayerError, LayerUnavailable
+from daphne.layers.arrivals import Names, is_shared
+from daphne.layers.local_broker import DONE, FULL, LEAVING
+from daphne.layers.local_frames import FrameProtocol
+
+log = logging.getLogger("daphne.layers.local")
+
+
+class BrokerGone(LayerUnavailable):
+    """The broker has gone; another process takes its place now. Whether the request was done is not known."""
+
+
+class Attachment(FrameProtocol):
+    """A connection to the broker. `on_leaving` is called once it must not be used for new requests."""
+
+    def __init__(self, on_leaving: Callable[[Attachment], None]) -> None:
+        super().__init__()
+        self._on_leaving = on_leaving
+        self._numbers = itertools.count(1)
+        self._pending: dict[int, asyncio.Future[Any]] = {}
+        self._left = False
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+
+    async def call(self, operation: str, *arguments: Any) -> Any:
+        """Ask, and wait for the answer. Raises ChannelFull, BrokerGone."""
+        return await self.ask(operation, *arguments)[1]
+
+    def ask(self, operation: str, *arguments: Any) -> tuple[int, asyncio.Future[Any]]:
+        """Ask: the number of the request, and the answer to come."""
+        number = next(self._numbers)
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        if self.closed.done():
+            answer.set_exception(BrokerGone("the broker of the local layer has gone"))
+        else:
+            self._pending[number] = answer
+            self.write_frame(number, operation, *arguments)
+        return number, answer
+
+    async def watch(self, prefix: str) -> None:
+        """Wait until the owner of `prefix` has gone."""
+        number, answer = self.ask("watch", prefix)
+        try:
+            await answer
+        except asyncio.CancelledError:
+            self.tell("unwatch", number)
+            raise
+
+    def tell(self, operation: str, number: int) -> None:
+        """End a request early; the answer is that request's."""
+        if not self.closed.done():
+            self.write_frame(LEAVING, operation, number)
+
+    def frame_received(self, *fields: Any) -> None:
+        """Called with each answer."""
+        number, status, value = fields
+        if number == LEAVING:
+            self._left = True
+            self._on_leaving(self)
+            self.flush_frames()
+            if self._transport is not None:
+                self._transport.write_eof()
+            return
+        answer = self._pending.pop(number, None)
+        if answer is None or answer.done():
+            return
+        if status == DONE:
+            answer.set_result(value)
+        elif status == FULL:
+            answer.set_exception(ChannelFull(value))
+        else:
+            answer.set_exception(LayerError(value))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop, at once when the broker's process dies."""
+        self.closed.set_result(None)
+        self._on_leaving(self)
+        pending, self._pending = self._pending, {}
+        if exc is None and any(not answer.done() for answer in pending.values()) and not self._left:
+            log.warning("The broker of the local layer has gone, and what it held with it")
+        for answer in pending.values():
+            if not answer.done():
+                answer.set_exception(BrokerGone("the broker of the local layer has gone"))
+
+
+class AttachmentFetch:
+    """A receive under way at the broker, for `arrivals`."""
+
+    def __init__(self, attachment: Attachment, names: Names, limit: int) -> None:
+        self.shared = is_shared(names)
+        self._attachment = attachment
+        self._number, self.future = attachment.ask("receive", names, limit)
+        self._cancelled = False
+
+    def stop(self) -> None:
+        """The broker answers with nothing, unless messages are on their way already."""
+        if not self._cancelled:
+            self._cancelled = True
+            self._attachment.tell("cancel", self._number)
+
+    end = stop

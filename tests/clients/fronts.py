@@ -95,6 +95,27 @@ def from_circus(target: tuple[str, ...], folder: Path) -> Iterator[Address]:
 
 
 @contextmanager
+def from_supervisor(target: tuple[str, ...], folder: Path) -> Iterator[Address]:
+    """Two servers on one socket that supervisord has opened and hands down as descriptor 0."""
+    supervisord = require_program("supervisord")
+    address = Address(path=str(folder / "supervisor.sock"))
+    text = (EXAMPLES / "supervisor.conf").read_text("utf-8")
+    text = text.replace("tcp://127.0.0.1:8000", f"unix://{address.path}")
+    text = text.replace("project.asgi:application", " ".join(target))
+    text = text.replace("command=daphne", f"command={' '.join(daphne())}")
+    text = text.replace("directory=/srv/project", f"directory={ROOT}")
+    text = text.replace("user=daphne\n", "")
+    text = text.replace("/var/log/supervisor", str(folder))
+    text = text.replace("numprocs=4", "numprocs=2")
+    configuration = folder / "supervisor.conf"
+    own = f"[supervisord]\nnodaemon=true\nlogfile={folder}/own.log\npidfile={folder}/supervisor.pid\n"
+    configuration.write_text(own + text, "utf-8")
+    with running([supervisord, "-c", str(configuration)], folder / "supervisor.log") as supervisor:
+        supervisor.wait_until(address.accepts, f"the socket {address.path}")
+        yield address
+
+
+@contextmanager
 def behind_nginx(target: tuple[str, ...], folder: Path) -> Iterator[Address]:
     """nginx on a port, the server behind it on a unix socket."""
     nginx = require_program("nginx")
@@ -145,5 +166,6 @@ FRONTS: dict[str, Front] = {
     "fd-unix": on_inherited(socket.AF_UNIX),
     "systemd": from_systemd,
     "circus": from_circus,
+    "supervisor": from_supervisor,
     "nginx": behind_nginx,
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Browser, Page, open_browser
-from tests.servers import TARGETS, Address
+from tests.servers import TARGETS, Address, serving
 
 TALKING = "document.querySelector('#chat-text').disabled === false"
 
@@ -49,6 +49,19 @@ def test_the_page_says_how_it_came(open_page: Callable[[], Page]) -> None:
     page.wait_for(TALKING)
     assert page.text("#chat-protocol") == "WebSocket over HTTP/1.1, ws."
     assert page.evaluate("JSON.parse(document.querySelector('#scope').textContent).path") == "/"
+
+
+def test_everything_is_reached_below_a_root_path(browser: Browser, tmp_path: Path) -> None:
+    with serving("--root-path", "/app", *TARGETS["channel-layer"], folder=tmp_path) as server:
+        page = browser.open(server.address.url("/app"))
+        assert page.evaluate("location.pathname") == "/app/"
+        page.wait_for(TALKING)
+        page.click("#upload-form button")
+        page.wait_for(
+            "document.querySelector('#upload-state').textContent.includes('counted 20000000 bytes')"
+        )
+        assert page.complaints == []
+        page.close()
 
 
 def test_two_tabs_chat(open_page: Callable[[], Page]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -35,6 +35,18 @@ def test_the_application_sees_what_was_sent(client: Client) -> None:
     assert scope["query_string"] == "a=b%20c&a=d"
     assert scope["http_version"] == "1.1"
     assert {name for name, _ in scope["headers"]} >= {"host", "user-agent", "accept"}
+
+
+def test_a_proxy_tells_who_the_client_is(serve: Callable[[str, str], Address]) -> None:
+    behind, direct = serve("nginx", "application"), serve("unix", "application")
+    with open_client("httpx", behind) as client:
+        scope = json.loads(client.request("GET", "/scope").body)
+        assert scope["client"][0] == "127.0.0.1"
+        assert scope["client"][1] > 1023
+        assert scope["scheme"] == "http"
+        assert ["host", behind.authority] in scope["headers"]
+    with open_client("httpx", direct) as client:
+        assert json.loads(client.request("GET", "/scope").body)["client"] is None
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("DELETE", "/", 405)])

@@ -62,27 +62,27 @@ class HeadParser:
             name = self._unusual_method(method)
             head = b"GET" + head[len(method) :]
         parser = self._parser or self._new_parser()
+        self._parser = None  # unless it turns out below that llhttp awaits the start of a request
         self._headers.clear()
         self._special.clear()
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:
-            self._parser = None
+            pass
         except httptools.HttpParserError as error:
-            self._parser = None
             raise RequestRefused(400, f"malformed header: {error}") from None
         if len(self._headers) > self._most_headers:
             raise RequestRefused(431, "too many header fields", limit="max_header_count")
         request = RequestHead(name, target, http_version, self._headers.copy())
         for field, value in self._special:
             request.take_special(field, value)
-        if request.framed:
-            self._parser = None  # what follows is not shown to llhttp: the next head gets a new one
-            if request.chunked:
-                _check_chunked(request)
-        request.take_target()
+        if request.chunked:
+            _check_chunked(request)
         if request.host is None and self._host_required and http_version == "1.1":
             raise RequestRefused(400, "no Host field")
+        request.take_target()
+        if not request.framed and http_version == "1.1":
+            self._parser = parser
         return request
 
     def _new_parser(self) -> httptools.HttpRequestParser:
@@ -104,8 +104,7 @@ class HeadParser:
                     if lower != b"daphne-root-path":
                         append((lower, value))
 
-        self._parser = httptools.HttpRequestParser(Fields)
-        return self._parser
+        return httptools.HttpRequestParser(Fields)
 
     def _unusual_method(self, method: bytes) -> str:
         """A method that llhttp does not know, or CONNECT: this is an origin server and opens no tunnels."""

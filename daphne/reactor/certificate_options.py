@@ -29,14 +29,19 @@ def tls_options(context_factory: Any) -> TLSOptions | None:
     """The same in our terms, or None for what only pyOpenSSL can do: verification, own ciphers, ..."""
     from cryptography.hazmat.primitives import serialization
     from OpenSSL import SSL
-    from twisted.internet.ssl import CertificateOptions
+    from twisted.internet.ssl import CertificateOptions, TLSVersion
 
     if type(context_factory) is not CertificateOptions or context_factory.certificate is None:
         return None
-    plain, given = CertificateOptions(), context_factory
+    given = context_factory
+    only_new, only_old = given._options & SSL.OP_NO_TLSv1_2, given._options & SSL.OP_NO_TLSv1_3
+    plain = CertificateOptions(
+        raiseMinimumTo=TLSVersion.TLSv1_3 if only_new else None,
+        lowerMaximumSecurityTo=TLSVersion.TLSv1_2 if only_old else None,
+    )
     if any(getattr(plain, name, None) != getattr(given, name, None) for name in AS_BY_DEFAULT):
         return None
-    if plain._options & ~given._options:
+    if plain._options & ~(given._options | SSL.OP_NO_TICKET):
         return None  # something that is off by default has been allowed, an old TLS for one
     private_key: Any = given.privateKey
     certificates: list[Any] = [given.certificate, *given.extraCertChain]
@@ -49,9 +54,7 @@ def tls_options(context_factory: Any) -> TLSOptions | None:
     return TLSOptions(
         certificates=(Certificate(chain, key),),
         dh_parameters=None if dh_parameters is None else dh_parameters._dhFile.path,
-        minimum=ssl.TLSVersion.TLSv1_3 if given._options & SSL.OP_NO_TLSv1_2 else ssl.TLSVersion.TLSv1_2,
-        maximum=ssl.TLSVersion.TLSv1_2
-        if given._options & SSL.OP_NO_TLSv1_3
-        else ssl.TLSVersion.MAXIMUM_SUPPORTED,
+        minimum=ssl.TLSVersion.TLSv1_3 if only_new else ssl.TLSVersion.TLSv1_2,
+        maximum=ssl.TLSVersion.TLSv1_2 if only_old else ssl.TLSVersion.MAXIMUM_SUPPORTED,
         tickets=given.enableSessionTickets,
     )

@@ -1,4 +1,4 @@
-"""daphne.reactor.tls_transport: handshakes, ALPN, client certificates and slow ends. Data: see test_transports."""
+"""daphne.reactor.tls_transport: handshakes, ALPN, certificates, slow ends. For data see test_transports."""
 
 from __future__ import annotations
 

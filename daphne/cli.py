@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -38,6 +39,9 @@ from daphne.settings import (
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
+
+_FOR_THREADS = 2.0
+"""Seconds that threads of the application have to end after the server has."""
 
 _EPILOG = """
 Every flag is also an environment variable: --http-timeout is DAPHNE_HTTP_TIMEOUT, --no-http2 is
@@ -75,6 +79,7 @@ class CommandLineInterface:
             interface.run(sys.argv[1:])
         except argparse.ArgumentError as error:
             interface.parser.error(str(error))
+        _leave_stuck_threads()
 
     def load_asgi_app(self, path: str) -> Any:
         """Give the object that is served for the target `path`; raises TargetError. Made to be overridden."""
@@ -180,6 +185,21 @@ def _server_arguments(settings: Settings) -> dict[str, Any]:
         "proxy_forwarded_port_header": settings.proxy_headers_port if trusted else None,
         "proxy_forwarded_proto_header": settings.proxy_headers_proto if trusted else None,
     }
+
+
+def _leave_stuck_threads() -> None:
+    """Let the process end with status 0 although application code hangs in a thread, which Python waits for."""
+
+    def leave() -> None:
+        logger.warning(
+            "Left without the threads that did not end: %s", ", ".join(map(str, threading.enumerate()))
+        )
+        logging.shutdown()
+        os._exit(0)
+
+    timer = threading.Timer(_FOR_THREADS, leave)
+    timer.daemon = True
+    timer.start()
 
 
 def _fail(error: ConfigurationError | LifespanError) -> NoReturn:

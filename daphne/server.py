@@ -26,6 +26,7 @@ from daphne.protocols.site import ActionLogger
 from daphne.reactor import install
 from daphne.service import Service
 from daphne.settings import Settings
+from daphne.stall import StallWatch, print_stacks
 from daphne.systemd import ServiceManager
 
 logger = logging.getLogger("daphne.server")
@@ -98,6 +99,7 @@ class Server:
         self._service_manager = ServiceManager()
         self._failure: Exception | None = None
         self._signalled = False
+        self._stopping: asyncio.Task[None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         options = self.__dict__.get("options", {})
@@ -133,7 +135,12 @@ class Server:
         if self.ready_callable is not None:
             self.ready_callable()
         self.reactor.callWhenRunning(lambda: asyncio.ensure_future(self._start(), loop=loop))
+        watch = StallWatch(loop, settings.stall_timeout) if settings.stall_timeout else None
+        if watch is not None:
+            self.reactor.callWhenRunning(watch.start)
         self.reactor.run(installSignalHandlers=False)
+        if watch is not None:
+            watch.stop()
         if self._failure is not None:
             raise self._failure
 
@@ -166,26 +173,32 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signal)
         loop.add_signal_handler(signal.SIGUSR1, _reopen_logs)
+        # Not through the loop: this is for when it does not turn.
+        signal.signal(signal.SIGQUIT, lambda number, frame: print_stacks(loop))
 
     def _signal(self) -> None:
         """The first signal stops gracefully, the second at once."""
         if self._signalled:
             self.service.kill()
-            self.reactor.stop()
+            self._stop_reactor()
         self._signalled = True
-        asyncio.ensure_future(self._stop())
+        self.stop()
 
     def stop(self) -> None:
         """Stop gracefully. From another thread call it with `reactor.callFromThread`."""
-        asyncio.ensure_future(self._stop(), loop=self.reactor.loop)
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._stop(), loop=self.reactor.loop)
 
     async def _stop(self) -> None:
         self._service_manager.stopping()
         try:
             await self.service.stop()
         finally:
-            if self.reactor.running:
-                self.reactor.stop()
+            self._stop_reactor()
+
+    def _stop_reactor(self) -> None:
+        if self.reactor.running:
+            self.reactor.stop()
 
 
 def _reopen_logs() -> None:

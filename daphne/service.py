@@ -20,12 +20,15 @@ from daphne.application.target import check_target, is_channel_layer, load_targe
 from daphne.endpoints import listen
 from daphne.protocols.site import ActionLogger, Site
 from daphne.settings import Settings
+from daphne.streams.signal import Signal
 from daphne.tls_info import tls_info
 
 logger = logging.getLogger("daphne.server")
 
 LAYER_HTTP_TIMEOUT = 120.0
 """Seconds that a worker has to answer where `--http-timeout` is not given."""
+_CLEAN_UP = 1.0
+"""Seconds that cancelled applications have to clean up."""
 _CLOSES_A_SECOND = 100
 """WebSockets that a stopping server closes in a second: their clients shall not come back in one wave."""
 
@@ -44,6 +47,9 @@ class Service:
         """The listening ports, in the order of their endpoints."""
         self._target = target
         self._action_logger = action_logger
+        self.site: Site | None = None
+        self.runner: Runner | None = None
+        self._lifespan: Lifespan | None = None
         self._worker: Any = None
         self._worker_task: asyncio.Task[Any] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -55,20 +61,20 @@ class Service:
         """
         loop = asyncio.get_running_loop()
         application, settings, lifespan_mode = self._application()
-        self.runner = Runner(application, loop, settings.application_close_timeout)
-        self.site = Site(
+        self.runner = runner = Runner(application, loop, settings.application_close_timeout)
+        self.site = site = Site(
             settings,
             loop,
-            start=self.runner.start,
-            left=self.runner.client_left,
+            start=runner.start,
+            left=runner.client_left,
             action_logger=self._action_logger,
             tls_info=tls_info,
         )
-        self.site.admission.full = self._pause_accepting
-        self.site.admission.room = self._resume_accepting
+        site.admission.full = self._pause_accepting
+        site.admission.room = self._resume_accepting
         self._lifespan = Lifespan(application, lifespan_mode)
         await self._lifespan.startup()
-        self.site.scopes.state = self._lifespan.state
+        site.scopes.state = self._lifespan.state
         if self._worker is not None:
             await self._worker.start()
             self._worker_task = asyncio.ensure_future(self._worker.run())
@@ -77,7 +83,7 @@ class Service:
         try:
             for endpoint in endpoints:
                 logger.info("Configuring endpoint %s", endpoint)
-                port = await listen(reactor, endpoint, self.site).asFuture(loop)
+                port = await listen(reactor, endpoint, site).asFuture(loop)
                 self.ports.append(port)
                 _say_listening(endpoint, port)
         except BaseException:
@@ -105,6 +111,7 @@ class Service:
         return bridge, dataclasses.replace(settings, http_timeout=0), "on"
 
     def _pause_accepting(self) -> None:
+        assert self.site is not None
         self.site.limit_fired("max_connections", "all peers together; new ones wait")
         for port in self.ports:
             if hasattr(port, "pauseAccepting"):
@@ -129,43 +136,51 @@ class Service:
     async def _stop(self) -> None:
         for port in self.ports:
             port.stopListening()
-        if self.site.connections or self.runner.streams:
-            await self._drain()
-        cancelled = self.runner.cancel_all()
-        if cancelled:
-            logger.warning("Killed %d pending application instances", cancelled)
-        for connection in list(self.site.connections):
-            connection.transport.abortConnection()
+        if self.site is not None and self.runner is not None:
+            self.site.draining = True
+            try:
+                async with asyncio.timeout(self.settings.graceful_timeout):
+                    await self._drain(self.site, self.runner)
+            except TimeoutError:
+                logger.warning("Not all requests ended within --graceful-timeout")
+            await self._end(self.site, self.runner)
         if self._worker is not None:
             await self._worker.drain()
-        await self._lifespan.shutdown()
+        if self._lifespan is not None:
+            await self._lifespan.shutdown()
 
-    async def _drain(self) -> None:
-        self.site.draining = True
+    async def _drain(self, site: Site, runner: Runner) -> None:
+        """Tell every connection to end, WebSockets one after the other; return when all have ended."""
         loop = asyncio.get_running_loop()
-        connections = list(self.site.connections)
-        sockets = [
-            connection
-            for connection in connections
-            if hasattr(connection, "stream") and _is_socket(connection)
-        ]
+        changed = Signal(loop)
+        site.admission.empty = runner.idle = changed.fire
+        connections = list(site.connections)
+        sockets = {connection for connection in connections if _is_socket(connection)}
         window = min(self.settings.drain_window, len(sockets) / _CLOSES_A_SECOND)
         for connection in connections:
             if connection in sockets:
                 loop.call_later(random.uniform(0, window), connection.drain)
             else:
                 connection.drain()
-        deadline = loop.time() + self.settings.graceful_timeout
-        while (self.site.connections or self.runner.streams) and loop.time() < deadline:
-            await asyncio.sleep(0.05)
+        while site.admission or runner.streams:
+            await changed.wait()
+
+    async def _end(self, site: Site, runner: Runner) -> None:
+        """Cut what has not ended by itself, and let cancelled applications clean up for a moment."""
+        for connection in list(site.connections):
+            connection.transport.abortConnection()
+        tasks = runner.cancel_all()
+        if tasks:
+            logger.warning("Killed %d pending application instances", len(tasks))
+            await asyncio.wait(tasks, timeout=_CLEAN_UP)
 
     def kill(self) -> None:
         """End at once: no grace for anybody."""
         if self._stopping is not None:
             self._stopping.cancel()
-        for connection in list(self.site.connections):
-            connection.transport.abortConnection()
-        self.runner.cancel_all()
+        if self.site is not None:
+            for connection in list(self.site.connections):
+                connection.transport.abortConnection()
 
 
 def _is_socket(connection: Any) -> bool:

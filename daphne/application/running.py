@@ -37,6 +37,8 @@ class Runner:
         self._close_timeout = close_timeout
         self.streams: set[Stream] = set()
         """The streams whose application is still running."""
+        self.idle: Callable[[], None] | None = None
+        """Called whenever the last running application has ended; set by a server that stops."""
 
     def start(self, stream: Stream) -> None:
         """Run the application for `stream`; returns at once."""
@@ -66,6 +68,8 @@ class Runner:
             if stream.timer is not None:
                 stream.timer.cancel()
             self.streams.discard(stream)
+            if self.idle is not None and not self.streams:
+                self.idle()
 
     def client_left(self, stream: Stream) -> None:
         """The client of `stream` has gone: the application gets `close_timeout` to end by itself."""
@@ -81,13 +85,12 @@ class Runner:
             )
             stream.task.cancel()
 
-    def cancel_all(self) -> int:
-        """Cancel every application that still runs; the number of them."""
-        running = [stream for stream in self.streams if stream.task is not None]
-        for stream in running:
-            assert stream.task is not None
-            stream.task.cancel()
-        return len(running)
+    def cancel_all(self) -> list[asyncio.Task[None]]:
+        """Cancel every application that still runs; their tasks."""
+        tasks = [stream.task for stream in self.streams if stream.task is not None]
+        for task in tasks:
+            task.cancel()
+        return tasks
 
 
 def describe(stream: Stream) -> str:

@@ -1,7 +1,8 @@
 """How many connections are let in, in all and from one peer.
 
-Asked by site.Site for every accepted transport and told by the protocols when one is gone. When the server is full its
-listeners pause: further clients wait in the kernel's queue, and nothing is accepted only to be thrown away.
+Asked by site.Site for every accepted transport and told by the protocols when one is gone. When the server
+is full its listeners pause: further clients wait in the kernel's queue, and nothing is accepted only to be
+thrown away.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def _as_descriptors_allow() -> int:
 class Admission:
     """Counts connections.
 
-    `most` connections in all (0: as many as file descriptors allow), `most_per_peer` from one IP address (0: no limit). `full`
-    is called when the last place is taken, `room` when one is free again.
+    `most` connections in all (0: as many as file descriptors allow), `most_per_peer` from one IP address (0: no
+    limit). `full` is called when the last place is taken, `room` when one is free again.
     """
 
     def __init__(self, most: int, most_per_peer: int) -> None:
@@ -36,6 +37,8 @@ class Admission:
         self._is_full = False
         self.full: Callable[[], None] = lambda: None
         self.room: Callable[[], None] = lambda: None
+        self.empty: Callable[[], None] = lambda: None
+        """Called when the last connection is gone; set by a server that stops."""
 
     def __len__(self) -> int:
         return len(self._admitted)
@@ -65,3 +68,5 @@ class Admission:
         if self._is_full and len(self._admitted) < self._most:
             self._is_full = False
             self.room()
+        if not self._admitted:
+            self.empty()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
 from daphne.layers import messages
 from daphne.layers.interface import Message
-from daphne.layers.messages import EXTRA, Event, Scope
+from daphne.layers.message_keys import EXTRA
+from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import BacklogFull
 from daphne.layers.window import Window
 from daphne.layers.workers import Lost

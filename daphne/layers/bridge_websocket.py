@@ -19,7 +19,8 @@ from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, Lay
 from daphne.layers import messages
 from daphne.layers.frames import ClientFrames
 from daphne.layers.interface import Message
-from daphne.layers.messages import EXTRA, Event, Scope
+from daphne.layers.message_keys import EXTRA
+from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import BacklogFull
 from daphne.layers.workers import Lost
 from daphne.streams import closecodes

@@ -6,8 +6,7 @@ nothing but the error tree and the table of close codes; keeps no state, waits f
 
 The messages are those of the classic channel-layer specification (ASGI version 1, "WWW": `http.request`,
 `websocket.connect` and so on), so that consumers of that kind work. What ASGI 3 needs beyond them stands in
-one more key, `daphne`, a dict that classic consumers ignore. `KEYS` lists every key there is;
-docs/messages.rst explains them.
+one more key, `daphne`, a dict that classic consumers ignore. `message_keys` lists every key there is.
 """
 
 from __future__ import annotations
@@ -18,52 +17,17 @@ from urllib.parse import quote
 
 from daphne.errors import ApplicationError
 from daphne.layers.interface import Message
+from daphne.layers.message_keys import EXTRA, KEYS
 from daphne.streams.closecodes import may_be_sent
 
 Event = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
-
-EXTRA = "daphne"
-"""The key under which everything stands that the classic messages do not have."""
 
 BODY_PATTERN = "http.request.body?"
 """What the names of the channels begin with that carry the rest of a long request body."""
 
 NOT_OVER_A_LAYER = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 """Extensions of ASGI that name a file or a descriptor of the machine that the application runs on."""
-
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "http.request": (
-        *("reply_channel", "http_version", "method", "path", "root_path", "scheme", "query_string"),
-        *("headers", "body", "body_channel", "client", "server", EXTRA),
-    ),
-    "http.request.body": ("content", "closed", "more_content"),
-    "http.disconnect": ("reply_channel", "path"),
-    "http reply": ("status", "headers", "content", "more_content", EXTRA),
-    "websocket.connect": (
-        *("path", "headers", "query_string", "client", "server", "reply_channel", "order"),
-        *("scheme", "root_path", EXTRA),
-    ),
-    "websocket.receive": ("reply_channel", "path", "order", "text", "bytes"),
-    "websocket.disconnect": ("reply_channel", "code", "path", "order"),
-    "websocket reply": ("accept", "bytes", "text", "close", EXTRA),
-    "http.request daphne": ("raw_path", "server", "extensions"),
-    "websocket.connect daphne": (
-        "raw_path",
-        "server",
-        "extensions",
-        "http_version",
-        "subprotocols",
-        "resume",
-    ),
-    "http reply daphne": (
-        *("trailers", "trailer_fields", "more_trailers", "early_hints", "done", "abort", "handback"),
-    ),
-    "websocket reply daphne": (
-        *("subprotocol", "headers", "reason", "denial", "done", "worker", "state", "on_loss", "handover"),
-    ),
-}
-"""Every message and its keys. The names with a blank are not channels: replies go to reply channels."""
 
 _WEBSOCKET_REPLY_KEYS = frozenset(KEYS["websocket reply"])
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ClientDisconnected
 from daphne.layers.interface import Message
-from daphne.layers.messages import EXTRA, Event
+from daphne.layers.message_keys import EXTRA
+from daphne.layers.messages import Event
 from daphne.layers.sending import Abandoned
 from daphne.layers.window import Confirmations, Window
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from daphne.errors import ApplicationError, ClientDisconnected
 from daphne.layers import messages
 from daphne.layers.interface import Message
-from daphne.layers.messages import EXTRA, Event
+from daphne.layers.message_keys import EXTRA
+from daphne.layers.messages import Event
 from daphne.streams import closecodes
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.worker.run import ApplicationRun, log

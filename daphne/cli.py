@@ -188,7 +188,7 @@ def _server_arguments(settings: Settings) -> dict[str, Any]:
 
 
 def _leave_stuck_threads() -> None:
-    """Let the process end with status 0 although application code hangs in a thread, which Python waits for."""
+    """Let the process end with status 0 even if application code hangs in a thread."""
 
     def leave() -> None:
         logger.warning(

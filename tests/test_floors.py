@@ -25,6 +25,7 @@ FLOORS = [
             "reactor",
             "server",
             "service",
+            "stall",
             "systemd",
             "tls_info",
         ]

@@ -25,8 +25,8 @@ def _as_descriptors_allow() -> int:
 class Admission:
     """Counts connections.
 
-    `most` connections in all (0: as many as file descriptors allow), `most_per_peer` from one IP address (0: no
-    limit). `full` is called when the last place is taken, `room` when one is free again.
+    `most` connections in all (0: as many as file descriptors allow), `most_per_peer` from one IP address
+    (0: no limit). `full` is called when the last place is taken, `room` when one is free again.
     """
 
     def __init__(self, most: int, most_per_peer: int) -> None:

@@ -54,7 +54,8 @@ class Runner:
             stream.application_failed()
         except ClientDisconnected:
             stream.application_failed()  # the usual way to learn that the client has gone: nothing to report
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            # SystemExit too: one request must not end the server for all others.
             logger.exception("Exception inside application: %s", error)
             stream.application_failed()
         except BaseException:
@@ -74,7 +75,9 @@ class Runner:
     def client_left(self, stream: Stream) -> None:
         """The client of `stream` has gone: the application gets `close_timeout` to end by itself."""
         if stream.task is not None:
-            self._loop.call_later(self._close_timeout, self._cancel, stream)
+            if stream.timer is not None:
+                stream.timer.cancel()
+            stream.timer = self._loop.call_later(self._close_timeout, self._cancel, stream)
 
     def _cancel(self, stream: Stream) -> None:
         if stream.task is not None:

@@ -184,26 +184,27 @@ class HTTP1Connection(ResponseWriting, Protocol):
         if end == 3:
             self._await_head(data)
             return b""
-        settings = self.site.settings
-        if end > settings.max_request_line:
+        site = self.site
+        if end > site.small_head:
             self._check_head_size(data, end)
         head, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
-        if not self._served and settings.http2 and head == negotiation.HTTP2_PREFACE[:18]:
+        if not self._served and site.settings.http2 and head == negotiation.HTTP2_PREFACE[:18]:
             self._become_http2(data)
             return b""
         self._served += 1
-        return self._begin(self.site.head_parser.parse(head), rest)
+        return self._begin(site.head_parser.parse(head), rest)
 
     def _check_head_size(self, data: bytes, size: int) -> None:
-        settings = self.site.settings
-        if not 0 <= data.find(b"\r\n") <= settings.max_request_line:
+        settings, line_end = self.site.settings, data.find(b"\r\n")
+        longest = settings.max_request_line
+        if line_end > longest or (line_end < 0 and len(data) > longest + 1):
             raise RequestRefused(414, "request line too long", limit="max_request_line")
         if size > settings.max_header_size:
             raise RequestRefused(431, "header too large", limit="max_header_size")
 
     def _await_head(self, data: bytes) -> None:
         """A head that is not complete yet: refuse early what cannot become one."""
-        if len(data) > self.site.settings.max_request_line:
+        if len(data) > self.site.small_head:
             self._check_head_size(data, len(data))
         if data.count(b"\n") != data.count(b"\r\n") or data.count(b"\r", 0, -1) > data.count(b"\n"):
             raise RequestRefused(400, "a line that does not end in CRLF")
@@ -314,9 +315,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
     def body_can_be_skipped(self) -> bool:
         """Whether the rest of the request body is little enough to read past."""
         body = self._body
-        return body is None or (
-            isinstance(body, LengthBody) and body.remaining <= _SKIPPABLE_BODY and not self.continue_due
-        )
+        return body is None or (isinstance(body, LengthBody) and body.remaining <= _SKIPPABLE_BODY)
 
     def response_done(self) -> None:
         """The response is complete: log it, and go on to the next request or close."""

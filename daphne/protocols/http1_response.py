@@ -69,7 +69,10 @@ class ResponseWriting:
         request, status = self.request, head.status
         version = request.http_version
         suppressed = self._suppress_body = request.method == "HEAD" or status in BODILESS
-        self._chunked = self._until_close = self.continue_due = False
+        self._chunked = self._until_close = False
+        if self.continue_due:
+            # The client may send the body now or leave it: what comes next could be read in two ways.
+            self.continue_due = self.keep_alive = False
         lines = self.head_lines(head, version)
         if head.content_length is None and not suppressed:
             if more or not self.site.settings.auto_content_length:

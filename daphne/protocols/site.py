@@ -66,6 +66,8 @@ class Site(Factory):
         self.action_logger = action_logger
         self.scopes = ScopeBuilder(settings)
         self.head_parser = HeadParser(settings)
+        self.small_head = min(settings.max_request_line, settings.max_header_size)
+        """Bytes of a request head that breaks neither limit."""
         self.admission = Admission(settings.max_connections, settings.max_connections_per_peer)
         self.connections: set[Any] = set()
         """Every live connection, whatever it speaks."""

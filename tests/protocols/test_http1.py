@@ -1,0 +1,526 @@
+"""daphne.protocols.http1: a connection that speaks HTTP/1.1 or 1.0, as its client sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.protocols.bench import Bench, Told, answering, body_of, echo, request, responses, sending
+
+Serve = Callable[..., Bench]
+
+CHUNKED = "Transfer-Encoding: chunked"
+BIG = b"x" * 200_000
+
+
+def test_a_request_and_its_answer(serve: Serve) -> None:
+    bench = serve(echo)
+    connection = bench.exchange(request("POST", "/p%20q?a=1", body=b"hello"))
+    (response,) = responses(connection)
+    assert (response.status, response.body) == (200, b"POST /p q hello")
+    names = [name for name, _ in response.headers]
+    assert names == [b"date", b"server", b"content-length"]
+    assert not connection.ended
+    connection.close()
+    bench.loop.settle()
+    assert not bench.server.service.site.connections
+
+
+@pytest.mark.parametrize(
+    ("version", "line", "stays"),
+    [
+        ("1.1", "X: y", True),
+        ("1.1", "Connection: keep-alive", True),
+        ("1.1", "Connection: close", False),
+        ("1.1", "Connection: x, CLOSE", False),
+        ("1.0", "X: y", False),
+        ("1.0", "Connection: keep-alive", True),
+        ("1.0", "Connection: Keep-Alive, x", True),
+        ("1.0", "Connection: close", False),
+    ],
+)
+def test_whether_the_connection_stays(serve: Serve, version: str, line: str, stays: bool) -> None:
+    bench = serve(answering())
+    connection = bench.exchange(request("GET", "/", line, version=version))
+    (response,) = responses(connection)
+    assert response.version == version
+    option = response.header(b"connection")
+    assert option == (None if stays and version == "1.1" else b"keep-alive" if stays else b"close")
+    assert connection.at_end != stays
+    if stays:
+        bench.send(connection, request("GET", "/", line, version=version))
+        assert len(responses(connection)) == 2
+    assert not connection.was_reset
+
+
+def test_an_application_may_close_the_connection(serve: Serve) -> None:
+    bench = serve(answering(headers=[(b"Connection", b"close")]))
+    connection = bench.exchange(request())
+    assert responses(connection)[0].header(b"connection") == b"close"
+    assert connection.at_end
+
+
+def test_pipelined_requests_are_answered_in_order_one_at_a_time(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told)
+    connection = bench.exchange(b"".join(request("GET", f"/{number}") for number in range(3)))
+    for number in range(3):
+        assert [scope["path"] for scope in told.scopes] == [f"/{earlier}" for earlier in range(number + 1)]
+        bench.loop.run(answering(b"%d" % number)({}, told.receives[number], told.sends[number]))
+        told.finish(number)
+        bench.loop.settle()
+    assert [response.body for response in responses(connection)] == [b"0", b"1", b"2"]
+
+
+def test_requests_with_bodies_in_one_piece(serve: Serve) -> None:
+    bench = serve(echo)
+    chunked = request("PUT", "/b", CHUNKED, body=b"3;x=y\r\nabc\r\n0\r\nTrailer: t\r\n\r\n")
+    data = (
+        request("POST", "/a", body=b"12345")
+        + chunked
+        + request("GET", "/c")
+        + b"\r\n\r\n"
+        + request("GET", "/d")
+    )
+    bodies = [response.body for response in bench.responses(data)]
+    assert bodies == [b"POST /a 12345", b"PUT /b abc", b"GET /c ", b"GET /d "]
+
+
+SCRIPT = (
+    request("POST", "/a", body=b"0123456789")
+    + b"\r\n"
+    + request("POST", "/b", CHUNKED, body=b"4\r\nWiki\r\n5;a=b\r\npedia\r\n0\r\nX: y\r\n\r\n")
+    + request("HEAD", "/c")
+    + request("GET", "/d", "Connection: close")
+    + b"GET /never HTTP/1.1\r\n\r\n"
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sets(st.integers(1, len(SCRIPT) - 1), max_size=12))
+def test_any_split_of_the_same_bytes_gives_the_same_answers(serve: Serve, cuts: set[int]) -> None:
+    bench = serve(echo, date_header=False)
+    edges = [0, *sorted(cuts), len(SCRIPT)]
+    connection = bench.exchange(*[SCRIPT[a:b] for a, b in zip(edges, edges[1:], strict=False)])
+    answers = [
+        (response.status, response.body) for response in responses(connection, "POST", "POST", "HEAD", "GET")
+    ]
+    assert answers == [
+        (200, b"POST /a 0123456789"),
+        (200, b"POST /b Wikipedia"),
+        (200, b""),
+        (200, b"GET /d "),
+    ]
+    assert connection.at_end
+
+
+def test_byte_by_byte(serve: Serve) -> None:
+    bench = serve(echo)
+    connection = bench.exchange(*[SCRIPT[at : at + 1] for at in range(len(SCRIPT))])
+    assert [response.status for response in responses(connection, "POST", "POST", "HEAD", "GET")] == [200] * 4
+
+
+def test_the_application_starts_at_the_head_and_gets_the_body_as_it_comes(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told)
+    connection = bench.exchange(request("POST", "/", "Content-Length: 6"))
+    assert told.scopes[0]["method"] == "POST"
+    bench.send(connection, b"abc")
+    receive = told.receives[0]
+    assert bench.loop.run(receive()) == {"type": "http.request", "body": b"abc", "more_body": True}
+    pending = bench.loop.create_task(receive())
+    bench.loop.settle()
+    assert not pending.done()
+    bench.send(connection, b"def")
+    assert pending.result() == {"type": "http.request", "body": b"def", "more_body": False}
+    bench.loop.run(answering()({}, receive, told.sends[0]))
+    assert bench.loop.run(receive()) == {"type": "http.disconnect"}
+    told.finish()
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(10, [4, 4, 2]), (8, [4, 4, 0]), (3, [3]), (0, [0])])
+def test_body_events_of_a_given_size(serve: Serve, size: int, sizes: list[int]) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        while not seen or seen[-1][1]:
+            event = await receive()
+            seen.append((len(event["body"]), event["more_body"]))
+        await answering()(scope, receive, send)
+
+    bench = serve(application, request_buffer_size=4)
+    bench.exchange(request("POST", "/", body=b"x" * size))
+    assert seen == [(part, index < len(sizes) - 1) for index, part in enumerate(sizes)]
+
+
+# ---- Expect ---------------------------------------------------------------------------------------
+
+
+def test_continue_is_said_when_the_application_asks_for_the_body(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told)
+    connection = bench.exchange(request("POST", "/", "Content-Length: 2", "Expect: 100-continue"))
+    assert not connection.received
+    pending = bench.loop.create_task(told.receives[0]())
+    bench.loop.settle()
+    assert connection.received == b"HTTP/1.1 100 Continue\r\n\r\n"
+    bench.send(connection, b"hi")
+    assert pending.result()["body"] == b"hi"
+    bench.loop.run(answering()({}, told.receives[0], told.sends[0]))
+    told.finish()
+    (response,) = responses(connection)
+    assert [hint.status for hint in response.interim] == [100]
+    assert response.status == 200
+    assert not connection.ended
+
+
+def test_no_continue_where_the_body_is_there_already(serve: Serve) -> None:
+    (response,) = serve(echo).responses(request("POST", "/", "Expect: 100-continue", body=b"hi"))
+    assert (response.interim, response.body) == ([], b"POST / hi")
+
+
+def test_no_continue_in_http_1_0(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told)
+    connection = bench.exchange(
+        request("POST", "/", "Content-Length: 2", "Expect: 100-continue", version="1.0")
+    )
+    bench.loop.create_task(told.receives[0]())
+    bench.loop.settle()
+    assert not connection.received
+    connection.reset()
+    told.finish()
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_an_answer_without_the_awaited_continue_closes_the_connection(serve: Serve, more: bool) -> None:
+    """The client may now send the body or leave it: whatever comes next could be read in two ways."""
+    start = {"type": "http.response.start", "status": 403}
+    parts = [{"type": "http.response.body", "body": b"no", "more_body": more}]
+    bench = serve(sending(start, *parts, *([{"type": "http.response.body"}] if more else [])))
+    connection = bench.exchange(request("POST", "/", "Content-Length: 30", "Expect: 100-continue"))
+    (response,) = responses(connection)
+    assert (response.status, response.header(b"connection"), response.interim) == (403, b"close", [])
+    bench.send(connection, request("GET", "/admin"))
+    assert connection.at_end
+    assert len(responses(connection)) == 1
+
+
+def test_other_expectations_are_refused(serve: Serve) -> None:
+    connection = serve(echo).exchange(request("POST", "/", "Expect: a-pony", body=b"hi"))
+    assert [response.status for response in responses(connection)] == [417]
+
+
+# ---- bodies that nobody reads --------------------------------------------------------------------------
+
+
+def test_a_small_unread_body_is_skipped(serve: Serve) -> None:
+    bench = serve(answering())
+    connection = bench.exchange(request("POST", "/", "Content-Length: 10"))
+    assert len(responses(connection)) == 1
+    bench.send(connection, b"0123456789" + request())
+    assert len(responses(connection)) == 2
+
+
+@pytest.mark.parametrize("line", ["Content-Length: 100000", CHUNKED])
+def test_a_long_unread_body_ends_the_connection(serve: Serve, line: str) -> None:
+    bench = serve(answering())
+    connection = bench.exchange(request("POST", "/", line))
+    (response,) = responses(connection)
+    assert response.header(b"connection") == b"close"
+    assert connection.at_end and not connection.was_reset
+    # What the client still sends is taken for a while, so that no reset overtakes the answer.
+    bench.send(connection, b"x" * 50_000, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert not connection.was_reset
+    connection.close()
+    bench.loop.settle()
+    assert not bench.server.service.site.connections
+
+
+def test_reading_pauses_while_the_application_does_not_take_the_body(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told, read_buffer_size=65536)
+    connection = bench.exchange(request("POST", "/", "Content-Length: 2000000"))
+    for _ in range(10):
+        bench.send(connection, BIG)
+    assert not connection.server.is_reading()
+    taken = 0
+    while taken < 2_000_000:
+        taken += len(bench.loop.run(told.receives[0]())["body"])
+    assert connection.server.is_reading()
+    bench.loop.run(answering()({}, told.receives[0], told.sends[0]))
+    told.finish()
+    assert len(responses(connection)) == 1
+
+
+def test_reading_pauses_while_pipelined_requests_pile_up(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told)
+    connection = bench.exchange(request(), *[request("GET", "/" + "x" * 5000)] * 50)
+    assert not connection.server.is_reading()
+    for index in range(51):
+        bench.loop.run(answering()({}, told.receives[index], told.sends[index]))
+        told.finish(index)
+        bench.loop.settle()
+    assert len(responses(connection)) == 51
+
+
+# ---- the end of the client's side ------------------------------------------------------------------
+
+
+def test_a_client_that_half_closes_gets_its_answer(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told, half_close_timeout=1)
+    connection = bench.exchange(request("POST", "/", body=b"hi"))
+    connection.send_eof()
+    bench.loop.settle()
+    receive = told.receives[0]
+    assert bench.loop.run(receive())["body"] == b"hi"
+    pending = bench.loop.create_task(receive())
+    bench.loop.advance(0.99)
+    assert not pending.done()
+    bench.loop.advance(0.02)
+    assert pending.result() == {"type": "http.disconnect"}
+    bench.loop.run(answering()({}, receive, told.sends[0]))
+    told.finish()
+    assert [response.body for response in responses(connection)] == [b"ok"]
+    assert connection.at_end and not connection.was_reset
+
+
+def test_pipelined_requests_before_a_half_close_are_all_answered(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told)
+    connection = bench.exchange(request() + request())
+    connection.send_eof()
+    bench.loop.settle()
+    for index in range(2):
+        bench.loop.run(answering()({}, told.receives[index], told.sends[index]))
+        told.finish(index)
+        bench.loop.settle()
+    assert len(responses(connection)) == 2
+    assert connection.at_end
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", request() + b"GET /"])
+def test_a_client_that_closes_between_requests_is_let_go_at_once(serve: Serve, sent: bytes) -> None:
+    bench = serve(answering())
+    connection = bench.exchange(sent)
+    connection.send_eof()
+    bench.loop.settle()
+    assert connection.at_end
+    assert not bench.server.service.site.connections
+
+
+def test_a_client_that_closes_within_its_body_has_left(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told)
+    connection = bench.exchange(request("POST", "/", "Content-Length: 10") + b"abc")
+    connection.send_eof()
+    bench.loop.settle()
+    assert connection.at_end
+    assert bench.loop.run(told.receives[0]()) == {"type": "http.disconnect"}
+    with pytest.raises(OSError):
+        bench.loop.run(told.sends[0]({"type": "http.response.start", "status": 200}))
+    told.finish()
+
+
+def test_a_client_that_leaves(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told)
+    connection = bench.exchange(request())
+    assert bench.loop.run(told.receives[0]())["type"] == "http.request"
+    pending = bench.loop.create_task(told.receives[0]())
+    connection.reset()
+    bench.loop.settle()
+    assert pending.result() == {"type": "http.disconnect"}
+    with pytest.raises(OSError):
+        bench.loop.run(told.sends[0]({"type": "http.response.start", "status": 200}))
+    told.finish()
+    assert not bench.actions
+
+
+# ---- refusals -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\nHost: a\n\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: a\nX: y", 400),
+        (b"GET / HTTP/1.1\rX", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /" + b"x" * 20000, 414),
+        (b"GET /" + b"x" * 20000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 70000, 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 70000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
+        (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        (b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+        (request("POST", "/", CHUNKED, body=b"nonsense\r\n"), 400),
+        (request("POST", "/", "Content-Length: 1001"), 413),
+        (request("POST", "/", CHUNKED, body=b"3e9\r\n" + b"x" * 1001), 413),
+    ],
+)
+def test_refusals_are_answered_logged_and_final(serve: Serve, sent: bytes, status: int) -> None:
+    bench = serve(echo, max_body_size=1000)
+    connection = bench.exchange(sent, request("GET", "/smuggled"))
+    (response,) = responses(connection)
+    assert (response.status, response.header(b"connection")) == (status, b"close")
+    assert str(status).encode() in response.body
+    assert connection.at_end and not connection.was_reset
+    assert [details["status"] for _, _, details in bench.actions] == [status]
+
+
+@pytest.mark.parametrize(
+    ("setting", "most", "sent"),
+    [
+        (
+            "max_request_line",
+            100,
+            lambda size: b"GET /" + b"x" * (size - 14) + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        ),
+        (
+            "max_header_size",
+            400,
+            lambda size: b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * (size - 32) + b"\r\n\r\n",
+        ),
+        (
+            "max_header_count",
+            10,
+            lambda size: b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * (size - 1) + b"\r\n",
+        ),
+        ("max_body_size", 50, lambda size: request("POST", "/", body=b"x" * size)),
+        (
+            "max_body_size",
+            50,
+            lambda size: request("POST", "/", CHUNKED, body=b"%x\r\n%b\r\n0\r\n\r\n" % (size, b"x" * size)),
+        ),
+    ],
+)
+def test_limits_in_both_directions(serve: Serve, setting: str, most: int, sent: Any) -> None:
+    statuses = {
+        "max_request_line": 414,
+        "max_header_size": 431,
+        "max_header_count": 431,
+        "max_body_size": 413,
+    }
+    bench = serve(echo, **{setting: most})
+    for split in (None, 1):
+        for size, status in ((most, 200), (most + 1, statuses[setting])):
+            data = sent(size)
+            pieces = [data] if split is None else [data[at : at + 1] for at in range(len(data))]
+            assert responses(bench.exchange(*pieces))[0].status == status, (size, split)
+
+
+def test_a_refusal_in_the_middle_of_a_response_cuts_it(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told)
+    connection = bench.exchange(request("POST", "/", CHUNKED))
+    bench.loop.run(told.sends[0]({"type": "http.response.start", "status": 200}))
+    bench.loop.run(told.sends[0]({"type": "http.response.body", "body": b"part", "more_body": True}))
+    bench.send(connection, b"nonsense\r\n")
+    assert connection.was_reset
+    assert bench.loop.run(told.receives[0]()) == {"type": "http.disconnect"}
+    told.finish()
+
+
+def test_empty_lines_before_a_request_are_skipped_but_not_for_ever(serve: Serve) -> None:
+    bench = serve(echo)
+    assert bench.responses(b"\r\n\r", b"\n" + request())[0].status == 200
+    assert bench.responses(b"\r\n" * 100_000 + request())[0].status == 400
+
+
+def test_an_answer_that_is_refused_within_the_body_reaches_a_client_that_goes_on_sending(
+    serve: Serve,
+) -> None:
+    bench = serve(echo, max_body_size=1000)
+    connection = bench.exchange(request("POST", "/", "Content-Length: 5000"))
+    bench.send(connection, b"x" * 5000)
+    assert responses(connection)[0].status == 413
+    assert not connection.was_reset
+
+
+# ---- applications that fail --------------------------------------------------------------------------
+
+
+async def raises(scope: Any, receive: Any, send: Any) -> None:
+    raise LookupError("secret")
+
+
+async def returns(scope: Any, receive: Any, send: Any) -> None:
+    pass
+
+
+async def exits(scope: Any, receive: Any, send: Any) -> None:
+    raise SystemExit(3)
+
+
+async def starts_and_raises(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200})
+    raise LookupError("secret")
+
+
+async def is_cancelled(scope: Any, receive: Any, send: Any) -> None:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("application", [raises, returns, exits, starts_and_raises, is_cancelled])
+def test_an_application_without_an_answer_is_a_500_at_once(serve: Serve, application: Any) -> None:
+    bench = serve(application)
+    connection = bench.exchange(request(), request())
+    found = responses(connection)
+    assert [response.status for response in found] == [500, 500]
+    assert b"secret" not in connection.received and b"Traceback" not in connection.received
+    assert not connection.ended
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize("length", [None, 100])
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_response_that_has_begun_is_cut(
+    serve: Serve, version: str, length: int | None, fails: bool
+) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        headers = [] if length is None else [(b"content-length", b"%d" % length)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"part", "more_body": True})
+        if fails:
+            raise LookupError
+
+    connection = serve(application).exchange(request(version=version), request())
+    assert connection.ended
+    if version == "1.0" and length is None:
+        assert connection.was_reset  # nothing else tells the client that the body is not complete
+    else:
+        (response,) = responses(connection)
+        assert not response.complete
+
+
+def test_send_after_the_end_is_an_error_of_the_application(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told)
+    bench.exchange(request())
+    bench.loop.run(answering()({}, told.receives[0], told.sends[0]))
+    with pytest.raises(ValueError, match="after the response is complete"):
+        bench.loop.run(told.sends[0]({"type": "http.response.body"}))
+    told.finish()
+
+
+async def body_twice(scope: Any, receive: Any, send: Any) -> None:
+    first = await body_of(receive)
+    second = await receive()
+    assert second["type"] == "http.disconnect", second
+    await answering(first)(scope, receive, send)
+
+
+def test_receive_waits_for_the_end_once_the_body_is_told(serve: Serve) -> None:
+    bench = serve(body_twice)
+    connection = bench.exchange(request("POST", "/", body=b"x"))
+    assert not connection.received
+    connection.reset()
+    bench.loop.settle()

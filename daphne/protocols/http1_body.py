@@ -17,7 +17,7 @@ LONGEST_TRAILERS = 16384
 _SPARE_LINES = 65536
 """Bytes of chunk extensions that one body may carry in all before it counts as an attack (CVE-2023-39326)."""
 
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(;[\t -~\x80-\xff]*)?")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})([ \t]*;[\t -~\x80-\xff]*)?")
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*")
 
 

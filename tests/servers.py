@@ -130,6 +130,11 @@ def daphne(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "daphne", *arguments]
 
 
+def worker(*arguments: str) -> list[str]:
+    """The command line of a worker with these arguments."""
+    return [sys.executable, "-m", "daphne.worker", *arguments]
+
+
 @contextlib.contextmanager
 def running(
     command: Sequence[str],

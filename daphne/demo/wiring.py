@@ -17,7 +17,7 @@ VARIABLE = "DEMO_CHANNEL_LAYER"
 
 
 def open_layer(name: str) -> AsyncLayer:
-    """The layer called `memory`, `local`, `local:PATH` (of its socket) or `redis://HOST:PORT/NUMBER`.
+    """The layer called `memory`, `local`, `local:PATH` (of its socket), or by the URL of a Redis server.
 
     Nothing is connected yet. Raises ConfigurationError.
     """
@@ -30,11 +30,13 @@ def open_layer(name: str) -> AsyncLayer:
         from daphne.layers import local
 
         return local.ChannelLayer(path=place or None)
-    if kind in ("redis", "rediss"):
+    if kind in ("redis", "rediss", "unix"):
         from daphne.layers import redis
 
         return redis.ChannelLayer(hosts=[name])
-    raise ConfigurationError(f"{VARIABLE} is {name!r}, which is neither memory, local[:PATH] nor redis://...")
+    raise ConfigurationError(
+        f"{VARIABLE} is {name!r}, which is neither memory, local[:PATH] nor the URL of a Redis"
+    )
 
 
 channel_layer = open_layer(os.environ.get(VARIABLE, "memory"))

@@ -60,7 +60,7 @@ setup(
         "service_identity>=23.1",
         "h2>=4.1",
         "asgiref>=3.7",
-        "httptools>=0.6.1",
+        "httptools>=0.6.4",
         "msgpack>=1.0.5",
         "uvloop>=0.19; sys_platform != 'win32' and implementation_name == 'cpython'",
     ],

@@ -165,7 +165,7 @@ class _Request:
             await window.changed()
         await self.bridge.sender.send(self.body_channel, message, None, None)
         window.sent(size)
-        self._arm(self.bridge.http_timeout)
+        self._arm(asyncio.get_running_loop().time())
 
     async def _watch_client(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
@@ -175,23 +175,28 @@ class _Request:
     # Time
 
     def _begin_watching(self) -> None:
+        loop = asyncio.get_running_loop()
         if self.body_channel is not None:
             self.upload_window = Window()
-            self.watcher = asyncio.get_running_loop().create_task(self._upload())
-            self._arm(self.bridge.http_timeout)
+            self.watcher = loop.create_task(self._upload())
+            self._arm(loop.time())
         else:
-            self.timer = asyncio.get_running_loop().call_later(QUIET_TIME, self._quiet)
+            self.timer = loop.call_later(QUIET_TIME, self._quiet, loop.time())
 
-    def _quiet(self) -> None:
+    def _quiet(self, asked_at: float) -> None:
         self.watcher = asyncio.get_running_loop().create_task(self._watch_client())
-        self._arm(self.bridge.http_timeout - QUIET_TIME)
+        self._arm(asked_at)
 
-    def _arm(self, seconds: float) -> None:
+    def _arm(self, since: float) -> None:
+        """The response has `http_timeout` seconds from the time `since`."""
         if self.timer is not None:
             self.timer.cancel()
         if self.bridge.http_timeout > 0:
             loop = asyncio.get_running_loop()
-            self.timer = loop.call_later(max(seconds, 0), self.inbox.put, _TIME_IS_UP)
+            self.timer = loop.call_at(since + self.bridge.http_timeout, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self.inbox.put(_TIME_IS_UP)
 
     # From the worker
 

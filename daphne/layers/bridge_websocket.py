@@ -184,10 +184,16 @@ class _Socket:
         if self.closing:
             return True
         try:
-            for event in messages.websocket_events(reply, not self.accepted):
+            events = messages.websocket_events(reply, not self.accepted)
+        except ApplicationError as problem:
+            log.error("HTTP/WS send decode error: %s", problem)
+            return True
+        try:
+            for event in events:
                 await self._pass_on(event, reply)
         except ApplicationError as problem:
             log.error("HTTP/WS send decode error: %s", problem)
+            return self.open  # an unanswered handshake is answered by the stream
         return True
 
     async def _pass_on(self, event: Event, reply: Message) -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _SKIPPABLE_BODY = 65536
 """Bytes of unread request body that are read past so that the connection can stay."""
+_USUAL_BUFFER = 65536
+"""Unsent bytes above which a transport pauses its writer unless it is told otherwise."""
 _LINGER = 2.0
 """Seconds that a client which is still sending has to read our last answer (RFC 9112 section 9.6)."""
 _MOST_EMPTY_LINES = 4
@@ -87,6 +89,8 @@ class HTTP1Connection(ResponseWriting, Protocol):
         site = self.site
         site.connections.add(self)
         site.admission.enter(self.transport, self._peer)
+        if site.settings.write_buffer_size != _USUAL_BUFFER and hasattr(self.transport, "setWriteBufferSize"):
+            self.transport.setWriteBufferSize(site.settings.write_buffer_size)
         self.transport.registerProducer(self, True)
         self._idle.set(site.settings.request_head_timeout)
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from daphne.errors import ApplicationError, ClientDisconnected
 from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
-from daphne.streams.response import ResponseHead, check_fields, check_response
+from daphne.streams.response import ResponseHead, check_fields, check_response, check_trailers
 from daphne.streams.scope import Scope
 from daphne.streams.signal import Signal
 
@@ -83,6 +83,7 @@ class HTTPStream:
     """Whether the client will send no more, so that `receive()` reports a disconnect while `send()` still
     works."""
     _trailers_follow = False
+    _trailer_fields: Headers = []
     _body_told = False
     _body: deque[bytes] | None = None
     _body_size = 0
@@ -256,12 +257,11 @@ class HTTPStream:
         self._finished()
 
     def _trailers(self, event: Event) -> None:
-        trailers = check_fields(event.get("headers") or ())
-        if event.get("more_trailers", False):
-            raise ApplicationError("more_trailers: send all trailers in one event")
-        self._complete()
-        self._wire.respond_trailers(self, trailers)
-        self._finished()
+        self._trailer_fields = [*self._trailer_fields, *check_trailers(event.get("headers") or ())]
+        if not event.get("more_trailers", False):
+            self._complete()
+            self._wire.respond_trailers(self, self._trailer_fields)
+            self._finished()
 
     def _early_hint(self, event: Event) -> None:
         links = [(b"link", link) for link in event.get("links") or ()]

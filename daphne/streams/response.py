@@ -72,11 +72,12 @@ class ResponseHead:
         if kind == _CONNECTION:
             self.close = self.close or b"close" in value.lower()
         elif kind == _CONTENT_LENGTH:
-            if not value.isdigit() or (self.content_length or int(value)) != int(value):
-                raise ApplicationError(f"Content-Length is {value!r}")
+            length = int(value) if value.isdigit() and len(value) < 19 else -1
             first = self.content_length is None
-            self.content_length = int(value)
-            return first
+            if length < 0 or not (first or self.content_length == length):
+                raise ApplicationError(f"Content-Length is {value[:40]!r}, or not the same twice")
+            self.content_length = length
+            return first and self.status != 204  # RFC 9110 section 8.6
         elif kind == _STANDARD:
             self.own_standard = True
             return True
@@ -114,6 +115,12 @@ def check_fields(headers: Iterable[Any]) -> Headers:
     Raises ApplicationError for anything that is not a pair of bytes like that.
     """
     return [_check_field(field)[0] for field in headers]
+
+
+def check_trailers(headers: Iterable[Any]) -> Headers:
+    """The same for trailers; those that would frame the message are left out (RFC 9110 section 6.5.1)."""
+    checked = [_check_field(field) for field in headers]
+    return [pair for pair, _, kind in checked if kind in (_PLAIN, _STANDARD)]
 
 
 def _check_field(field: Any) -> Field:

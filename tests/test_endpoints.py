@@ -90,7 +90,7 @@ def failure(served: ServedReactor, description: str) -> str:
         ("", "Unknown endpoint type: ''"),
         ("tcp", "its parameters are wrong: missing 1 required positional argument: 'port'"),
         ("tcp:http", "invalid literal for int() with base 10: 'http'"),
-        ("tcp:80:backlg=5", "its parameters are wrong: got an unexpected keyword argument 'backlg'"),
+        ("tcp:80:pace=5", "its parameters are wrong: got an unexpected keyword argument 'pace'"),
         ("tcp:99999", "bind(): port must be 0-65535."),
         ("tcp:80:interface=192.0.2.1", "Cannot assign requested address"),
         ("unix:/nowhere/at/all", "No such file or directory: /nowhere/at"),

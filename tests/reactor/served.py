@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import queue
+import select
 import socket
 import ssl
 import threading
@@ -25,6 +27,8 @@ from daphne.reactor import LoopReactor
 
 DEADLINE = 20.0
 """Seconds after which a test gives up waiting."""
+
+MOST_AT_ONCE = 1 << 18
 
 LOOPS = ("uvloop", "asyncio")
 
@@ -183,3 +187,22 @@ def received(client: socket.socket) -> bytes:
     while part := client.recv(1 << 20):
         parts.append(part)
     return b"".join(parts)
+
+
+def exchanged(client: socket.socket, data: bytes) -> bytes:
+    """Send while receiving, in one thread as TLS demands, and give as many bytes as were sent."""
+    client.setblocking(False)
+    unsent, got = memoryview(data), bytearray()
+    end = time.monotonic() + DEADLINE
+    while len(got) < len(data):
+        assert time.monotonic() < end, f"{len(unsent)} bytes are unsent, {len(got)} received"
+        select.select([client], [client] if unsent else [], [], 0.1)
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if unsent:
+                unsent = unsent[client.send(unsent[:MOST_AT_ONCE]) :]
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            part = client.recv(MOST_AT_ONCE)
+            assert part, "the connection ended early"
+            got += part
+    client.settimeout(DEADLINE)
+    return bytes(got)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from zope.interface import implementer
 from daphne.reactor.certificate_options import tls_options
 from daphne.reactor.ports import LoopPort, TLSPort
 from tests.certificates import Issued
-from tests.reactor.served import Echo, Events, ServedReactor
+from tests.reactor.served import Echo, Events, ServedReactor, exchanged
 from tests.reactor.test_certificates import FFDHE2048
 
 
@@ -139,13 +138,7 @@ def test_listen_ssl_serves_both_ways(
     data = bytes(3 << 20)
     raw = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=20)
     with raw, context.wrap_socket(raw, server_hostname="localhost") as client:
-        sender = threading.Thread(target=client.sendall, args=(data,))
-        sender.start()
-        got = b""
-        while len(got) < len(data):
-            got += client.recv(1 << 20)
-        sender.join()
-        assert got == data
+        assert exchanged(client, data) == data
         assert client.selected_alpn_protocol() == "h2"
         protocol, _ = factory.next("made")
         assert protocol.transport.negotiatedProtocol == b"h2"

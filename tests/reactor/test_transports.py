@@ -6,7 +6,6 @@ import contextlib
 import logging
 import socket
 import sys
-import threading
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from daphne.reactor.transports import LoopTransport, twisted_address
-from tests.reactor.served import Echo, Events, Served, Told, received, settled, until
+from tests.reactor.served import Echo, Events, Served, Told, exchanged, received, settled, until
 
 MEGABYTE = bytes(range(256)) * 4096
 
@@ -408,16 +407,7 @@ def test_big_data_arrives_whole_both_ways_at_once(each: Served) -> None:
 
     each.serve(EchoesWithPressure)
     client = each.connect()
-    sender = threading.Thread(target=lambda: [client.sendall(MEGABYTE) for _ in range(30)])
-    got = b""
-    if each.is_tls:
-        # One thread reads and one writes an ssl socket at the same time, which Python allows.
-        client.settimeout(20)
-    sender.start()
-    while len(got) < 30 * len(MEGABYTE):
-        got += client.recv(1 << 20)
-    sender.join()
-    assert got == MEGABYTE * 30
+    assert exchanged(client, MEGABYTE * 30) == MEGABYTE * 30
 
 
 @implementer(interfaces.IHalfCloseableProtocol)

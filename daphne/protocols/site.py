@@ -76,6 +76,7 @@ class Site(Factory):
         self._next_second = 0
         self._limits_fired: dict[str, tuple[float, int]] = {}
         self._standard_lines: list[bytes] = []
+        self._standard_fields: Headers = []
         self._starts: dict[str, dict[int, bytes]] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection | None:
@@ -132,9 +133,11 @@ class Site(Factory):
         return b"\r\n".join([status_line(head.status, version), *lines])
 
     def standard_fields(self) -> Headers:
-        """Date and Server as header fields, for protocols that do not write lines."""
-        self.response_start(200, "1.1")
-        return [(name, value) for name, _, value in (line.partition(b": ") for line in self._standard_lines)]
+        """Date and Server as header fields, for protocols that do not write lines; the same list until the
+        second is over."""
+        if time.time() >= self._next_second:
+            self._renew_date()
+        return self._standard_fields
 
     def _renew_date(self) -> None:
         now = int(time.time())
@@ -145,6 +148,8 @@ class Site(Factory):
             self._standard_lines.append(b"date: " + formatdate(now, usegmt=True).encode("ascii"))
         if self.settings.server_name:
             self._standard_lines.append(b"server: " + self.settings.server_name.encode("latin-1"))
+        split = [line.partition(b": ") for line in self._standard_lines]
+        self._standard_fields = [(name, value) for name, _, value in split]
 
     def log_http(self, stream: HTTPStream | WebSocketStream, target: bytes) -> None:
         """One line in the access log for a response that is complete."""

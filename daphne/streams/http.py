@@ -123,6 +123,11 @@ class HTTPStream:
         if self._body_size > self._window and not complete:
             self._wire.body_full(self)
 
+    @property
+    def unread(self) -> int:
+        """Bytes of the request body that the application has not taken yet."""
+        return self._body_size
+
     async def receive(self) -> Event:
         """The next ASGI event: `http.request` until the body is complete, then `http.disconnect` once the
         exchange is over.

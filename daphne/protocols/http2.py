@@ -1,0 +1,391 @@
+"""HTTP/2 on one connection (RFC 9113): its life, and which exchange every event belongs to.
+
+Made by site.Site when a connection begins with HTTP/2's preface; http1 hands the transport over.
+http2_reader makes events of bytes and calls this; http2_exchange serves each request; http2_output writes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from daphne.errors import ConnectionFailed, RequestRefused, StreamReset
+from daphne.protocols import http2_frames as frames
+from daphne.protocols.http2_exchange import Exchange, Stream, time_stall
+from daphne.protocols.http2_head import check_trailers, read_head
+from daphne.protocols.http2_hpack import HeadBlocks
+from daphne.protocols.http2_limits import Floods, Places
+from daphne.protocols.http2_output import Output
+from daphne.protocols.http2_priority import parse_priority
+from daphne.protocols.http2_reader import FrameReader
+from daphne.streams.deadlines import Deadline
+from daphne.streams.head import Headers
+
+if TYPE_CHECKING:
+    from daphne.protocols.site import Site
+
+logger = logging.getLogger("daphne.http_protocol")
+
+_LINGER = 2.0
+"""Seconds that a client which is still sending has to read why we close."""
+_FLUSH = 60.0
+"""Seconds that a client has to read the last answers after the connection has ended."""
+_ROUND_TRIP = 1.0
+"""Seconds after which a client is taken to have heard that the connection will end."""
+_MOST_UNREAD = 1000
+"""Answers to pings and settings that are made for a client which reads nothing."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class HTTP2Connection(Protocol):
+    """One connection. `exchanges` are the live streams by their number."""
+
+    transport: Any
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.exchanges: dict[int, Exchange] = {}
+        self.floods = Floods(site.loop, site.settings)
+        self.reader = FrameReader(site.settings, self.exchanges, self, self.floods)
+        self._idle = Deadline(site.loop, self._idle_expired)
+        self._block = Deadline(site.loop, self._block_too_slow)
+        self._stall = Deadline(site.loop, self._stalled_too_long)
+        self._write_deadline = Deadline(site.loop, self._peer_too_slow)
+        self._closing = False
+        self._last_taken = frames.LARGEST
+        """The highest stream that is served, once that has been said."""
+        self._draining = False
+        self._goodbye: Any = None
+        self._served = 0
+        self._unread = 0
+        self._greeted = False
+        self._settings_known = False
+        self._priorities: dict[int, bytes] = {}
+        """Priorities of streams that are still to come."""
+        self._places = Places(site.settings)
+        self.head_blocks = HeadBlocks(site.standard_fields)
+
+    # ---- the transport's calls -------------------------------------------------------------------
+
+    def connectionMade(self) -> None:
+        """The transport is ours: say our settings (RFC 9113 section 3.4)."""
+        site, settings = self.site, self.site.settings
+        self.output = Output(site, self.transport, self, self.floods)
+        self.facts = site.facts(self.transport)
+        site.connections.add(self)
+        self.transport.registerProducer(self, True)
+        values = {
+            frames.MAX_CONCURRENT_STREAMS: settings.http2_max_concurrent_streams,
+            frames.INITIAL_WINDOW_SIZE: settings.http2_stream_window,
+            frames.MAX_HEADER_LIST_SIZE: settings.http2_max_header_list_size,
+            frames.ENABLE_CONNECT_PROTOCOL: 1,
+            frames.NO_RFC7540_PRIORITIES: 1,
+        }
+        self.output.settings(values)
+        if settings.http2_connection_window > frames.DEFAULT_WINDOW:
+            more = settings.http2_connection_window - frames.DEFAULT_WINDOW
+            self.output.allow(0, more)
+        self._idle.set(settings.request_head_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes from the client; what they bring about is written at once."""
+        if self._closing:
+            return
+        output, reader = self.output, self.reader
+        output.gathering = True
+        try:
+            reader.receive(data)
+            window = self.site.settings.http2_connection_window
+            if reader.credit * 2 <= window:
+                # On arrival, not when the application has taken it: a stream that is not read must not
+                # stop others.
+                output.allow(0, window - reader.credit)
+                reader.credit = window
+            if reader.unfinished or self._block.is_set:
+                self._watch_unfinished(len(data))
+        except ConnectionFailed as failure:
+            self._fail(failure)
+        finally:
+            output.gathering = False
+            output.flush()
+
+    def _watch_unfinished(self, size: int) -> None:
+        """A field block must be complete in time, and DATA that is on its way counts as body that comes."""
+        kind, stream_id = self.reader.unfinished or (-1, 0)
+        if kind in (frames.HEADERS, frames.CONTINUATION):
+            if not self._block.is_set:
+                self._block.set(self.site.settings.request_head_timeout)
+            return
+        self._block.clear()
+        if kind == frames.DATA and stream_id in self.exchanges:
+            self.exchanges[stream_id].body_coming(size)
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more; what it asked for completely is still answered."""
+        if self._closing:
+            self.transport.loseConnection()
+            return
+        for exchange in list(self.exchanges.values()):
+            if exchange.receiving:
+                exchange.reset(frames.CANCEL)
+            elif exchange.stream is not None:
+                self.site.loop.call_later(
+                    self.site.settings.half_close_timeout, exchange.stream.client_half_closed
+                )
+        self._draining = True
+        self._last_taken = self.reader.highest
+        self._close_when_done()
+
+    def writeConnectionLost(self) -> None:
+        """We send no more; nothing to do."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, for whatever reason."""
+        self._closing = True
+        self.site.connections.discard(self)
+        self.site.admission.leave(self.transport)
+        self._end_exchanges()
+        self._close_deadlines()
+
+    def _end_exchanges(self) -> None:
+        exchanges = list(self.exchanges.values())
+        self.exchanges.clear()
+        for exchange in exchanges:
+            exchange.gone()
+
+    def _close_deadlines(self) -> None:
+        for deadline in (self._idle, self._block, self._stall, self._write_deadline):
+            deadline.close()
+        if self._goodbye is not None:
+            self._goodbye.cancel()
+            self._goodbye = None
+
+    # ---- the reader's events ---------------------------------------------------------------------
+
+    def request_received(self, stream_id: int, fields: Headers, size: int, ended: bool) -> None:
+        """A field block opens a stream."""
+        self._check_room(stream_id)
+        if not self.exchanges:
+            self._idle.clear()
+        exchange = Exchange(self, stream_id)
+        if ended:
+            exchange.receiving = False
+        self.exchanges[stream_id] = exchange
+        self._served += 1
+        if self._served == self.site.settings.max_requests_per_connection:
+            self.drain()
+        try:
+            request = read_head(fields, size, self.site.settings)
+            if stream_id in self._priorities:
+                request.priority = self._priorities.pop(stream_id)
+            exchange.begin(request)
+        except RequestRefused as refusal:
+            exchange.answered_head = (b":method", b"HEAD") in fields
+            exchange.refuse(refusal)
+
+    def _check_room(self, stream_id: int) -> None:
+        """Raise StreamReset(REFUSED_STREAM) for a request that finds no place; the client may try again."""
+        if stream_id > self._last_taken:
+            raise StreamReset(frames.REFUSED_STREAM, "the connection ends")
+        if not self._places.room_beside(len(self.exchanges)):
+            if self._settings_known:
+                self.site.limit_fired("http2_max_concurrent_streams", self.facts.client)
+            raise StreamReset(frames.REFUSED_STREAM, "too many streams")
+
+    def body_received(self, stream_id: int, data: bytes, ended: bool) -> None:
+        """A part of a body."""
+        exchange = self.exchanges[stream_id]
+        try:
+            exchange.take_body(data, ended)
+        except RequestRefused as refusal:
+            exchange.refuse(refusal)
+
+    def trailers_received(self, stream_id: int, fields: Headers) -> None:
+        """Trailers end a body; they are checked and dropped, never merged into the headers (R3)."""
+        check_trailers(fields)
+        self.body_received(stream_id, b"", True)
+
+    def stream_failed(self, stream_id: int, error: StreamReset) -> None:
+        """The client has broken a rule on a stream, or found no place for it."""
+        if error.code == frames.REFUSED_STREAM and (self._draining or not self._settings_known):
+            self.floods.frame()  # it could not know
+        else:
+            self.floods.reset()
+        logger.debug("Stream %d from %s ended: %s", stream_id, self.facts.client, error.reason)
+        exchange = self.exchanges.get(stream_id)
+        if exchange is not None:
+            exchange.reset(error.code)
+        else:
+            self.output.reset(stream_id, error.code)
+            self.reader.forget(stream_id, True)
+            self._close_when_done()
+
+    def stream_reset(self, stream_id: int, code: int) -> None:
+        """The client has ended a stream."""
+        exchange = self.exchanges[stream_id]
+        exchange.receiving = False
+        exchange.gone()
+        self.stream_closed(exchange)
+        self.floods.reset()
+
+    def settings_received(self, values: dict[int, int]) -> None:
+        """The client's settings: of those that bind us, only the window is of use."""
+        if frames.INITIAL_WINDOW_SIZE in values:
+            self.output.set_initial_window(values[frames.INITIAL_WINDOW_SIZE], self.exchanges.values())
+        if not self._greeted:
+            self._greeted = True
+            if not self.exchanges:
+                self._idle.set(self.site.settings.keep_alive_timeout)
+        self._count_reply()
+        self.output.acknowledge_settings()
+
+    def settings_acknowledged(self) -> None:
+        """The client knows our limits from now on."""
+        self._settings_known = True
+
+    def window_opened(self, stream_id: int, increment: int) -> None:
+        """The client takes more."""
+        self.output.open_window(self.exchanges[stream_id] if stream_id else None, increment)
+
+    def priority_received(self, stream_id: int, value: bytes) -> None:
+        """PRIORITY_UPDATE; of streams that are still to come no more are remembered than may be open."""
+        exchange = self.exchanges.get(stream_id)
+        if exchange is not None:
+            self.output.prioritize(exchange, parse_priority(value))
+        elif len(self._priorities) < self.site.settings.http2_max_concurrent_streams:
+            self._priorities[stream_id] = value
+
+    def ping_received(self, payload: bytes) -> None:
+        """A ping: answer it."""
+        self._count_reply()
+        self.output.ping(payload, answer=True)
+
+    def _count_reply(self) -> None:
+        if self.output.paused:
+            self._unread += 1
+            if self._unread > _MOST_UNREAD:
+                raise ConnectionFailed(
+                    frames.ENHANCE_YOUR_CALM, "replies pile up", limit="http2_max_frames_per_second"
+                )
+
+    def pong_received(self, payload: bytes) -> None:
+        """The answer to the ping that follows our first GOAWAY: whatever was under way has arrived."""
+        if self._goodbye is not None:
+            self._goodbye.cancel()
+            self._say_goodbye()
+
+    def goaway_received(self, code: int) -> None:
+        """The client opens no more streams: close when it has its answers."""
+        self._draining = True
+        self._close_when_done()
+
+    # ---- the exchanges' calls --------------------------------------------------------------------
+
+    def stream_closed(self, exchange: Exchange) -> None:
+        """A stream is closed on both sides."""
+        if self.exchanges.pop(exchange.id, None) is None:
+            return
+        exchange.close_deadlines()
+        self.reader.forget(exchange.id, exchange.receiving)
+        if not self.exchanges and not self._closing:
+            self._idle.set(self.site.settings.keep_alive_timeout)
+            self._close_when_done()
+
+    def stream_left(self, stream: Stream) -> None:
+        """A stream's client has gone."""
+        stream.client_left()
+        self.site.left(stream)
+        self._places.left_behind(stream)
+
+    # ---- back-pressure ---------------------------------------------------------------------------
+
+    def pauseProducing(self) -> None:
+        """The transport holds more than its high-water mark (IPushProducer)."""
+        self.output.paused = True
+        settings = self.site.settings
+        if settings.min_response_rate:
+            held = max(settings.write_buffer_size, 65536)
+            self._write_deadline.set(settings.rate_grace + held / settings.min_response_rate)
+
+    def resumeProducing(self) -> None:
+        """The transport has room again (IPushProducer)."""
+        self.output.paused = False
+        self._unread = 0
+        self._write_deadline.clear()
+        self.output.flush()
+
+    def stopProducing(self) -> None:
+        """The transport is gone (IPushProducer); connectionLost follows."""
+
+    def _peer_too_slow(self) -> None:
+        self.site.limit_fired("min_response_rate", self.facts.client)
+        self.transport.abortConnection()
+
+    def stall(self, sent: int | None) -> None:
+        """The client keeps the connection's window shut, or lets `sent` bytes through, or (None) all."""
+        time_stall(self._stall, sent, self.site.settings)
+
+    def _stalled_too_long(self) -> None:
+        self._fail(ConnectionFailed(frames.ENHANCE_YOUR_CALM, "window shut", limit="http2_stall_timeout"))
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    def _block_too_slow(self) -> None:
+        self._fail(
+            ConnectionFailed(frames.ENHANCE_YOUR_CALM, "field block too slow", limit="request_head_timeout")
+        )
+
+    def _idle_expired(self) -> None:
+        if self._closing:
+            self.transport.abortConnection()
+        else:
+            self._close(frames.NO_ERROR, "idle", linger=False)
+
+    def drain(self) -> None:
+        """The server stops: let requests that are under way arrive, answer them, close (section 6.8)."""
+        if self._draining or self._closing:
+            return
+        self._draining = True
+        self.output.goaway(frames.LARGEST, frames.NO_ERROR)
+        self.output.ping(b"goodbye!", answer=False)
+        self._goodbye = self.site.loop.call_later(_ROUND_TRIP, self._say_goodbye)
+
+    def _say_goodbye(self) -> None:
+        self._goodbye = None
+        self._last_taken = self.reader.highest
+        self.output.goaway(self._last_taken, frames.NO_ERROR)
+        self._close_when_done()
+
+    def _close_when_done(self) -> None:
+        if self._draining and self._goodbye is None and not self.exchanges and not self._closing:
+            self._close(frames.NO_ERROR, "", linger=False)
+
+    def _fail(self, failure: ConnectionFailed) -> None:
+        """The client has broken a rule of the connection, or a limit: nothing more of it is read."""
+        if failure.limit:
+            self.site.limit_fired(failure.limit, self.facts.client)
+        else:
+            logger.debug("Connection from %s failed: %s", self.facts.client, failure.reason)
+        self._close(failure.code, failure.reason, linger=True)
+
+    def _close(self, code: int, reason: str, linger: bool) -> None:
+        """Say GOAWAY, flush and close; a client that is still sending gets time to read it."""
+        if self._closing:
+            return
+        self._closing = True
+        self._end_exchanges()
+        self._close_deadlines()
+        self.output.goaway(self.reader.highest, code, reason)
+        self.output.flush()
+        self.transport.unregisterProducer()
+        if linger and hasattr(self.transport, "loseWriteConnection"):
+            self.transport.loseWriteConnection()
+            self._idle.set(_LINGER)
+        else:
+            self.transport.loseConnection()
+            self._idle.set(_FLUSH)

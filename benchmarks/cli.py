@@ -1,7 +1,6 @@
-"""The command line: `prepare` makes what is needed, anything else runs scenarios and prints or writes their
-tables.
+"""The command line: prepare what is needed, time the code without sockets, or compare servers.
 
-Called by `python -m benchmarks`; calls `environments`, `comparison` and `report`.
+Called by `python -m benchmarks`; calls `environments`, `path`, `comparison`, `report`.
 """
 
 import argparse
@@ -13,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks import report
+from benchmarks import path, report
 from benchmarks.comparison import Options, compare
 from benchmarks.environments import Places, default_cache, prepare, prepare_files
 from benchmarks.running import REPOSITORY, Cores
@@ -27,7 +26,7 @@ PROGRAMS = {"wrk": "wrk", "h2load": "nghttp2-client", "redis-server": "redis-ser
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    made.add_argument("action", nargs="?", choices=("run", "prepare", "list"), default="run")
+    made.add_argument("action", nargs="?", choices=("run", "prepare", "list", "path"), default="run")
     made.add_argument(
         "-s", "--scenario", action="append", choices=SCENARIOS, metavar="NAME", help="only this; repeatable"
     )
@@ -61,6 +60,9 @@ def main(words: list[str]) -> int:
         return 0
     if arguments.action == "list":
         print("\n".join(f"{name:<16} {scenario.title}" for name, scenario in SCENARIOS.items()))
+        return 0
+    if arguments.action == "path":
+        print(path.report())
         return 0
     cores, problem = chosen_cores(arguments.server_core, arguments.load_core)
     problem = problem or missing_programs() or missing_environments(places, arguments)

@@ -1,6 +1,6 @@
 """The Python part of an exchange alone: the server's own code over a transport that only counts, no sockets.
 
-`python -m benchmarks path` prints it. It needs no peers and no second core, and the least of many short slices
+`python -m benchmarks path` prints it. It needs no peers and no second core; the least of many short slices
 hardly depends on what else the machine does: the figure to watch while working on the code. It makes a `Site`
 and a `Runner` as the service does.
 """

@@ -46,6 +46,7 @@ class HTTP2Connection(Protocol):
     """One connection. `exchanges` are the live streams by their number."""
 
     transport: Any
+    head_blocks: HeadBlocks
 
     def __init__(self, site: Site) -> None:
         self.site = site

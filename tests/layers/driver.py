@@ -226,7 +226,7 @@ class Client:
         return self.sent[0]["status"], b"".join(event.get("body", b"") for event in self.sent[1:])
 
     def texts(self):
-        return [event["text"] for event in self.sent if event["type"] == "websocket.send"]
+        return [event["text"] for event in self.sent if "text" in event]
 
 
 @asynccontextmanager

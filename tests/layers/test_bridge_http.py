@@ -192,7 +192,9 @@ async def test_a_body_that_pauses_does_not_wait_for_its_end(loop):
         loop.turn(1.1)
         message = (await one(layer, "http.request"))[1]
         assert message["body"] == b"first"
-        await layer.send_async(message["reply_channel"], {"status": 200, "content": b"go", "more_content": True})
+        await layer.send_async(
+            message["reply_channel"], {"status": 200, "content": b"go", "more_content": True}
+        )
         await client.next_sent(2)
         client.give(body=b"second", more_body=False)
         assert (await read_body(layer, message))[0] == b"firstsecond"
@@ -299,7 +301,7 @@ async def test_no_answer_in_time_is_503(loop, setting, seconds):
 
 @in_loop
 async def test_b1_a_stream_that_outlives_the_limit_is_cut_and_others_keep_theirs(loop):
-    """B1: the one timeout checker of the process died of it, and with it every later 503, ping and age limit."""
+    """B1: the one timeout checker of the process died of it, and with it every later 503 and ping."""
     layer = CheckedLayer()
     async with bridged(layer, http_timeout=5) as bridge:
         streaming = Client(bridge, http_scope()).request()
@@ -372,7 +374,8 @@ async def test_b4_replies_for_others_pass_one_that_is_not_taken():
         name = (await one(layer, "http.request"))[1]["reply_channel"]
         for number in range(50):
             await layer.send_async(
-                name, {**({"status": 200} if not number else {}), "content": b"%d" % number, "more_content": True}
+                name,
+                {**({"status": 200} if not number else {}), "content": b"%d" % number, "more_content": True},
             )
             await until(lambda: empty_queue(layer, name))
         quick = Client(bridge, http_scope()).request()

@@ -236,10 +236,8 @@ async def test_a_client_that_leaves_while_connecting():
         client, name = await connecting(bridge, layer)
         client.leave()
         await client.task
-        assert (await one(layer, "websocket.disconnect"))[1] == {
-            **{"reply_channel": name, "path": "/chat"},
-            **{"code": 1006, "order": 1},
-        }
+        expected = {"reply_channel": name, "path": "/chat", "code": 1006, "order": 1}
+        assert (await one(layer, "websocket.disconnect"))[1] == expected
         assert bridge.replies.find(name) is None
 
 

@@ -25,6 +25,9 @@ _AUTHORITY = re.compile(
 _TARGET = re.compile(rb"[!\"$-~]+")  # printable ASCII but "#": a fragment is no part of a target
 _MOST_NAMES = 1024
 
+# As integers: `in` finds these at once, where for bytes of length one it first fails to read a number.
+PERCENT, _HASH, _QUESTION_MARK = b"%#?"
+
 field_names: dict[bytes, tuple[bytes, int]] = {}
 """Name as received -> (lower-case name, PLAIN, SPECIAL or DROPPED); filled as names come, within a bound."""
 
@@ -79,22 +82,23 @@ def is_authority(value: bytes) -> bool:
 class RequestHead:
     """One request's head, validated. All bytes are as received, except that names are lower-case."""
 
-    query_string = b""
-    scheme: bytes | None = None
-    """The scheme of an absolute target or of HTTP/2's `:scheme`; says nothing about how the connection is
-    secured."""
-    host: bytes | None = None
-    content_length: int | None = None
-    chunked = False
-    framed = False
-    """Whether something else than a request may follow the head: a body, another protocol, the end."""
-    connection: tuple[bytes, ...] = ()
-    """The options of the Connection field, lower-case."""
-    upgrade: tuple[bytes, ...] = ()
-    """The protocols of the Upgrade field, lower-case."""
-    expects_continue = False
-    root_path: bytes | None = None
-    """The value of `Daphne-Root-Path`, which only trusted peers may set."""
+    __slots__ = (
+        "chunked",
+        "connection",
+        "content_length",
+        "expects_continue",
+        "framed",
+        "headers",
+        "host",
+        "http_version",
+        "method",
+        "query_string",
+        "raw_path",
+        "root_path",
+        "scheme",
+        "target",
+        "upgrade",
+    )
 
     def __init__(self, method: str, target: bytes, http_version: str, headers: Headers) -> None:
         self.method = method
@@ -103,6 +107,21 @@ class RequestHead:
         self.http_version = http_version
         self.headers = headers
         self.raw_path = target
+        self.query_string = b""
+        self.scheme: bytes | None = None
+        """The scheme of an absolute target or of HTTP/2's `:scheme`; not how the connection is secured."""
+        self.host: bytes | None = None
+        self.content_length: int | None = None
+        self.chunked = False
+        self.framed = False
+        """Whether something else than a request may follow the head: a body, another protocol, the end."""
+        self.connection: tuple[bytes, ...] = ()
+        """The options of the Connection field, lower-case."""
+        self.upgrade: tuple[bytes, ...] = ()
+        """The protocols of the Upgrade field, lower-case."""
+        self.expects_continue = False
+        self.root_path: bytes | None = None
+        """The value of `Daphne-Root-Path`, which only trusted peers may set."""
 
     def take_special(self, name: bytes, value: bytes) -> None:
         """Note what a SPECIAL field says.
@@ -154,11 +173,11 @@ class RequestHead:
         else.
         """
         target = self.target
-        if b"#" in target:
+        if _HASH in target:
             raise RequestRefused(400, "a fragment in the target")
         if target[:1] != b"/":
             self.raw_path = target = self._absolute_or_asterisk(target)
-        if b"?" in target:
+        if _QUESTION_MARK in target:
             self.raw_path, _, self.query_string = target.partition(b"?")
 
     def _absolute_or_asterisk(self, target: bytes) -> bytes:

@@ -68,26 +68,31 @@ class HTTPStream:
     `send`; the runner `application_returned` and `application_failed`.
     """
 
+    __slots__ = (
+        "_arrival",
+        "_body",
+        "_body_complete",
+        "_body_size",
+        "_body_told",
+        "_event_size",
+        "_loop",
+        "_steps",
+        "_trailer_fields",
+        "_trailers_follow",
+        "_window",
+        "_wire",
+        "complete",
+        "disconnected",
+        "half_closed",
+        "response",
+        "scope",
+        "sent",
+        "started_at",
+        "task",
+        "timer",
+    )
+
     kind = "http"
-    task: asyncio.Task[None] | None = None
-    timer: asyncio.TimerHandle | None = None
-    """The time limit of the whole exchange, where there is one."""
-    response: ResponseHead | None = None
-    sent = 0
-    """Body bytes that went to the wire, before any framing."""
-    complete = False
-    """Whether the response has been written to its end."""
-    disconnected = False
-    """Whether the client has gone (or was cut off)."""
-    half_closed = False
-    """Whether the client will send no more, so that `receive()` reports a disconnect while `send()` still
-    works."""
-    _trailers_follow = False
-    _trailer_fields: Headers = []
-    _body_told = False
-    _body: deque[bytes] | None = None
-    _body_size = 0
-    _arrival: Signal | None = None
 
     def __init__(
         self,
@@ -100,13 +105,31 @@ class HTTPStream:
     ) -> None:
         """`window`: unread body bytes at which reading pauses. `event_size`: size of body events, or None."""
         self.scope = scope
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        """The time limit of the whole exchange, where there is one."""
+        self.started_at = loop.time()
+        self.response: ResponseHead | None = None
+        self.sent = 0
+        """Body bytes that went to the wire, before any framing."""
+        self.complete = False
+        """Whether the response has been written to its end."""
+        self.disconnected = False
+        """Whether the client has gone (or was cut off)."""
+        self.half_closed = False
+        """Whether the client sends no more: `receive()` says disconnect, `send()` still works."""
         self._wire = wire
         self._loop = loop
         self._body_complete = body_complete
+        self._body_told = False
+        self._body: deque[bytes] | None = None
+        self._body_size = 0
         self._window = window
         self._event_size = event_size
+        self._arrival: Signal | None = None
+        self._trailers_follow = False
+        self._trailer_fields: Headers = []
         self._steps = _WAITING
-        self.started_at = loop.time()
 
     # ---- the request body ------------------------------------------------------------------------
 

@@ -44,11 +44,7 @@ BODILESS = frozenset((204, 304))
 class ResponseHead:
     """A checked response head, ready for any wire."""
 
-    content_length: int | None = None
-    close = False
-    """Whether the application asked for `connection: close`."""
-    own_standard = False
-    """Whether the application gave a Date or Server field of its own."""
+    __slots__ = ("close", "content_length", "headers", "lines", "own_standard", "status")
 
     def __init__(self, status: int) -> None:
         self.status = status
@@ -56,6 +52,11 @@ class ResponseHead:
         """Names lower-case; without the fields that belong to the connection."""
         self.lines: list[bytes] = []
         """The same as lines of HTTP/1, without their ends."""
+        self.content_length: int | None = None
+        self.close = False
+        """Whether the application asked for `connection: close`."""
+        self.own_standard = False
+        """Whether the application gave a Date or Server field of its own."""
 
     @property
     def bodiless(self) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 
 from daphne.settings import Settings
 from daphne.streams.forwarded import ForwardedNames, TrustedProxies, forwarded
-from daphne.streams.head import RequestHead
+from daphne.streams.head import PERCENT, RequestHead
 
 Scope = dict[str, Any]
 
@@ -79,7 +79,7 @@ class ScopeBuilder:
         scope["method"] = head.method
         scope["path"] = (
             unquote_to_bytes(raw_path).decode("utf-8", "replace")
-            if b"%" in raw_path
+            if PERCENT in raw_path
             else raw_path.decode("ascii")
         )
         scope["raw_path"] = raw_path

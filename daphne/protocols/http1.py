@@ -21,6 +21,7 @@ from daphne.errors import RequestRefused
 from daphne.protocols import negotiation
 from daphne.protocols.http1_body import ChunkedBody, LengthBody
 from daphne.protocols.http1_response import ResponseWriting, Stream
+from daphne.protocols.outflow import USUAL_BUFFER
 from daphne.protocols.websocket import handshake_accept, open_socket
 from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers, RequestHead
@@ -35,13 +36,11 @@ if TYPE_CHECKING:
 
 _SKIPPABLE_BODY = 65536
 """Bytes of unread request body that are read past so that the connection can stay."""
-_USUAL_BUFFER = 65536
-"""Unsent bytes above which a transport pauses its writer unless it is told otherwise."""
 _LINGER = 2.0
 """Seconds that a client which is still sending has to read our last answer (RFC 9112 section 9.6)."""
 _MOST_EMPTY_LINES = 4
 _FLUSH = 60.0
-"""Seconds that a client has to read the rest of the last answer."""
+"""Seconds in which a client must have read some of what is left of the last answer."""
 _LONGEST_STALL = 60.0
 """Seconds that a body which came fast so far may stand still."""
 
@@ -89,10 +88,11 @@ class HTTP1Connection(ResponseWriting, Protocol):
         site = self.site
         site.connections.add(self)
         site.admission.enter(self.transport, self._peer)
-        if site.settings.write_buffer_size != _USUAL_BUFFER and hasattr(self.transport, "setWriteBufferSize"):
-            self.transport.setWriteBufferSize(site.settings.write_buffer_size)
+        size = site.settings.write_buffer_size
+        if size != USUAL_BUFFER and hasattr(self.transport, "setWriteBufferSize"):
+            self.transport.setWriteBufferSize(size)
         self.transport.registerProducer(self, True)
-        self._idle.set(site.settings.request_head_timeout)
+        self._allow(site.settings.request_head_timeout)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client, however they are split."""
@@ -214,7 +214,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
             raise RequestRefused(400, "a line that does not end in CRLF")
         if not self._head_begun and data:
             self._head_begun = True
-            self._idle.set(self.site.settings.request_head_timeout)
+            self._allow(self.site.settings.request_head_timeout)
         self._held = data
 
     def _begin(self, head: RequestHead, rest: bytes) -> bytes:
@@ -268,7 +268,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
                     self.continue_due = False
                 self.stream.body_received(piece, body.done)
         elif body.done:
-            self._idle.set(self.site.settings.keep_alive_timeout)
+            self._allow(self.site.settings.keep_alive_timeout)
         return rest
 
     def _check_body_size(self, size: int) -> None:
@@ -332,12 +332,20 @@ class HTTP1Connection(ResponseWriting, Protocol):
             self._half_close = None
         if not self.keep_alive or not (self._body is None or self.body_can_be_skipped()):
             self._close(linger=self._body is not None or bool(self._held))
-        elif self._body is None:
-            self._idle.set(self.site.settings.keep_alive_timeout)
-            if self._held and not self._taking:
+        else:
+            self._allow(self.site.settings.keep_alive_timeout)
+            if self._body is not None:
+                if self._body_paused:
+                    self._resume_reading()
+            elif self._held and not self._taking:
                 self._take_held()
-        elif self._body_paused:
-            self._resume_reading()
+
+    def _allow(self, seconds: float) -> None:
+        """Let the client be idle for `seconds`, or without limit if that is 0."""
+        if seconds:
+            self._idle.set(seconds)
+        else:
+            self._idle.clear()
 
     def _take_held(self) -> None:
         """Go on with what has waited for the end of the response."""
@@ -357,6 +365,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
         if self._body_paused:
             self._resume_reading()
         self.transport.unregisterProducer()
+        self._sent_some()
         if linger and hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
             self._idle.set(_LINGER)
@@ -365,7 +374,9 @@ class HTTP1Connection(ResponseWriting, Protocol):
             self._idle.set(_FLUSH)
 
     def _idle_expired(self) -> None:
-        if self._closing:
+        if self._sent_some():
+            self._idle.set(_FLUSH)  # the client still takes our last answer
+        elif self._closing:
             self.transport.abortConnection()
         elif self._held and self.stream is None:
             self._refuse(RequestRefused(408, "request head too slow", limit="request_head_timeout"))

@@ -5,20 +5,16 @@ Called by the streams through the `Wire` methods; calls the transport. A small r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from daphne.errors import ClientDisconnected
 from daphne.protocols.files import send_file
-from daphne.streams.deadlines import Deadline
+from daphne.protocols.outflow import Outflow
 from daphne.streams.head import Headers, RequestHead
 from daphne.streams.http import HTTPStream
 from daphne.streams.pages import reason_phrase
 from daphne.streams.response import BODILESS, ResponseHead
-from daphne.streams.signal import Signal
 from daphne.streams.websocket import WebSocketStream
-
-if TYPE_CHECKING:
-    from daphne.protocols.site import Site
 
 Stream = HTTPStream | WebSocketStream
 
@@ -35,14 +31,11 @@ def status_line(status: int, version: str) -> bytes:
     return f"HTTP/{version} {status} {reason_phrase(status)}".encode("ascii")
 
 
-class ResponseWriting:
+class ResponseWriting(Outflow):
     """How responses get onto one HTTP/1 connection; `response_done` says that one is over."""
 
-    site: Site
-    transport: Any
     stream: Stream | None
     request: RequestHead
-    write_paused = False
     keep_alive = True
     continue_due = False
     """Whether the client awaits `100 Continue` before it sends the body."""
@@ -51,8 +44,6 @@ class ResponseWriting:
     _chunked = False
     _until_close = False
     _suppress_body = False
-    _writable: Signal | None = None
-    _write_deadline: Deadline | None = None
 
     def response_done(self) -> None:
         """The response is complete."""
@@ -156,45 +147,8 @@ class ResponseWriting:
             self.continue_due = False
             self.transport.write(_CONTINUE)
 
-    # ---- back-pressure ---------------------------------------------------------------------------
-
     async def writable(self, stream: Stream | None = None) -> None:
         """Return once the peer has taken enough, or raise ClientDisconnected."""
-        while self.write_paused:
-            if self._writable is None:
-                self._writable = Signal(self.site.loop)
-            await self._writable.wait()
+        await self.wait_for_room()
         if stream is not None and stream.disconnected:
             raise ClientDisconnected("the client has disconnected")
-
-    def pauseProducing(self) -> None:
-        """The transport holds more than its high-water mark (IPushProducer)."""
-        self.write_paused = True
-        settings = self.site.settings
-        if settings.min_response_rate:
-            if self._write_deadline is None:
-                self._write_deadline = Deadline(self.site.loop, self._peer_too_slow)
-            held = max(settings.write_buffer_size, 65536)
-            self._write_deadline.set(settings.rate_grace + held / settings.min_response_rate)
-
-    def resumeProducing(self) -> None:
-        """The transport has room again (IPushProducer)."""
-        self.write_paused = False
-        if self._write_deadline is not None:
-            self._write_deadline.clear()
-        if self._writable is not None:
-            self._writable.fire()
-
-    def stopProducing(self) -> None:
-        """The transport is gone (IPushProducer); connectionLost follows."""
-        self.resumeProducing()
-
-    def _peer_too_slow(self) -> None:
-        self.site.limit_fired("min_response_rate", self.transport.getPeer())
-        self.transport.abortConnection()
-
-    def stop_writing(self) -> None:
-        """The connection is gone: let every `writable()` return."""
-        if self._write_deadline is not None:
-            self._write_deadline.close()
-        self.resumeProducing()

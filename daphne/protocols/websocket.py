@@ -32,10 +32,10 @@ from zope.interface import implementer
 
 from daphne.errors import ClientDisconnected
 from daphne.protocols.masking import unmask
+from daphne.protocols.outflow import Outflow
 from daphne.streams import closecodes
 from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers
-from daphne.streams.signal import Signal
 from daphne.streams.websocket import WebSocketStream
 
 if TYPE_CHECKING:
@@ -115,13 +115,12 @@ def open_socket(site: Site, stream: WebSocketStream, extensions: str) -> WebSock
 
 
 @implementer(IPushProducer, IHalfCloseableProtocol)
-class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
+class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[misc]
     """One open WebSocket. `transport` is Twisted's, or one HTTP/2 stream that looks like it."""
 
     site: Site
     factory: WebSocketFactory
     transport: Any
-    write_paused = False
 
     # Start values of Autobahn's parser (its _connectionMade sets them in every instance).
     data = b""
@@ -145,8 +144,6 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
     _with_autobahn = False
     """Whether Autobahn's parser is within a frame or a message."""
     _fragments = 0
-    _writable: Signal | None = None
-    _write_deadline: Deadline | None = None
     _pinged_at = 0.0
     _lifetime: Any = None
     _muted = False
@@ -209,12 +206,11 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
             self._lifetime.cancel()
         self._pending = None
         self.stream.socket_closed(closecodes.ABNORMAL, "")
-        if self._write_deadline is not None:
-            self._write_deadline.close()
-        self.resumeProducing()
+        self.stop_writing()
 
     def readConnectionLost(self) -> None:
         """The peer sends no more, not even a close frame."""
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
@@ -439,40 +435,9 @@ class WebSocketConnection(WebSocketServerProtocol):  # type: ignore[misc]
 
     async def writable(self) -> None:
         """Return once the peer has taken enough, or raise ClientDisconnected."""
-        while self.write_paused:
-            if self._writable is None:
-                self._writable = Signal(self.site.loop)
-            await self._writable.wait()
+        await self.wait_for_room()
         if self.stream.disconnected:
             raise ClientDisconnected("the WebSocket is closed")
-
-    # ---- IPushProducer: the transport's back-pressure --------------------------------------------
-
-    def pauseProducing(self) -> None:
-        """The transport holds more than its high-water mark."""
-        self.write_paused = True
-        settings = self.site.settings
-        if settings.min_response_rate:
-            if self._write_deadline is None:
-                self._write_deadline = Deadline(self.site.loop, self._peer_too_slow)
-            self._write_deadline.set(
-                settings.rate_grace + settings.write_buffer_size / settings.min_response_rate
-            )
-
-    def resumeProducing(self) -> None:
-        """The transport has room again."""
-        self.write_paused = False
-        if self._write_deadline is not None:
-            self._write_deadline.clear()
-        if self._writable is not None:
-            self._writable.fire()
-
-    def stopProducing(self) -> None:
-        """The transport is gone; connectionLost follows."""
-
-    def _peer_too_slow(self) -> None:
-        self.site.limit_fired("min_response_rate", self.stream.scope["client"])
-        self.transport.abortConnection()
 
     # ---- time ------------------------------------------------------------------------------------
 

@@ -319,6 +319,15 @@ TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 GRAMMAR = re.compile(rb"%b [!-~]+ HTTP/1\.[01]\r\n(?:%b:[\t -~\x80-\xff]*\r\n)*\r\n" % (TOKEN, TOKEN))
 """RFC 9112 sections 2.1, 3 and 5, without obsolete line folding."""
 
+ATTRIBUTES = ("method", "target", "raw_path", "query_string", "http_version", "headers", "host", "scheme") + (
+    "content_length",
+    "chunked",
+    "connection",
+    "upgrade",
+    "expects_continue",
+    "root_path",
+)
+
 odd_bytes = st.sampled_from(
     [b"\r", b"\n", b"\x00", b"\t", b" ", b":", b",", b"\x7f", b"\xff", b"#", b"\x0b", b";"]
 )
@@ -410,7 +419,7 @@ def test_one_reading_or_a_refusal(sent: list[bytes]) -> None:
                 shared.parse(head)
             continue
         found = shared.parse(head)
-        assert vars(found) == vars(expected)
+        assert all(getattr(found, name) == getattr(expected, name) for name in ATTRIBUTES)
         assert GRAMMAR.fullmatch(head)
         if found.method in ("GET", "POST", "OPTIONS"):
             seen = by_httptools(head)

@@ -1,0 +1,93 @@
+"""Writing that waits for a peer that takes less than it is sent, and ends with one that takes nothing.
+
+Inherited by http1_response.ResponseWriting and websocket.WebSocketConnection, which register themselves as
+producers of their transport; calls the transport.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from daphne.streams.deadlines import Deadline
+from daphne.streams.signal import Signal
+
+if TYPE_CHECKING:
+    from daphne.protocols.site import Site
+
+USUAL_BUFFER = 65536
+"""Unsent bytes above which a transport pauses its writer unless it is told otherwise."""
+
+
+def unsent_bytes(transport: Any) -> int:
+    """Bytes that have been written and not been taken by the kernel; 0 where the transport does not say."""
+    loop_transport = getattr(transport, "loop_transport", None)
+    return loop_transport.get_write_buffer_size() if loop_transport is not None else 0
+
+
+class Outflow:
+    """The IPushProducer of one transport."""
+
+    site: Site
+    transport: Any
+    write_paused = False
+    """Whether the transport holds more than its high-water mark."""
+    _room: Signal | None = None
+    _write_deadline: Deadline | None = None
+    _unsent = 0
+    """What was unsent when `_write_deadline` was set."""
+    _left = 0
+    """What was unsent when `_sent_some` was last asked."""
+
+    async def wait_for_room(self) -> None:
+        """Return once the peer has taken enough, or has gone."""
+        while self.write_paused:
+            if self._room is None:
+                self._room = Signal(self.site.loop)
+            await self._room.wait()
+
+    def pauseProducing(self) -> None:
+        """The transport holds more than its high-water mark."""
+        self.write_paused = True
+        if self.site.settings.min_response_rate:
+            if self._write_deadline is None:
+                self._write_deadline = Deadline(self.site.loop, self._look_for_progress)
+            self._await_progress()
+
+    def resumeProducing(self) -> None:
+        """The transport has room again."""
+        self.write_paused = False
+        if self._write_deadline is not None:
+            self._write_deadline.clear()
+        if self._room is not None:
+            self._room.fire()
+
+    def stopProducing(self) -> None:
+        """The transport is gone; connectionLost follows."""
+        self.resumeProducing()
+
+    def stop_writing(self) -> None:
+        """The connection is gone: nobody waits any longer."""
+        if self._write_deadline is not None:
+            self._write_deadline.close()
+        self.resumeProducing()
+
+    def _await_progress(self) -> None:
+        """Give the peer time for a bufferful at the minimum rate: kernels pass on what they hold in lumps."""
+        settings = self.site.settings
+        self._unsent = unsent_bytes(self.transport)
+        bufferful = max(settings.write_buffer_size, USUAL_BUFFER)
+        assert self._write_deadline is not None
+        self._write_deadline.set(settings.rate_grace + bufferful / settings.min_response_rate)
+
+    def _sent_some(self) -> bool:
+        """Whether the peer, which has not taken everything, has taken some since this was last asked."""
+        before, self._left = self._left, unsent_bytes(self.transport)
+        return self._left not in (0, before)
+
+    def _look_for_progress(self) -> None:
+        bufferful = max(self.site.settings.write_buffer_size, USUAL_BUFFER)
+        if self._unsent - unsent_bytes(self.transport) >= bufferful:
+            self._await_progress()  # much was written at once: slow, but at the minimum rate
+        else:
+            self.site.limit_fired("min_response_rate", self.transport.getPeer())
+            self.transport.abortConnection()

@@ -115,6 +115,7 @@ class _Request:
     async def _dispatch(self) -> bool:
         """Send the request to the workers; False when it had to be answered instead."""
         bridge = self.bridge
+        bridge.workers.offered(self.inbox)
         extra = messages.scope_extra(self.scope)
         message = messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
         try:
@@ -130,7 +131,6 @@ class _Request:
             await self._page(413, TOO_LARGE)
         else:
             self.dispatched = True
-            bridge.workers.sent(self.inbox)
         return self.dispatched
 
     async def _upload(self) -> None:
@@ -249,6 +249,7 @@ class _Request:
         await self.send(event)
         if kind == "http.response.start":
             self.started = True
+            self.bridge.workers.answered(self.inbox)
             self.trailers = bool(event.get("trailers"))
         elif kind == "http.response.body":
             self.complete = not (event["more_body"] or self.trailers)

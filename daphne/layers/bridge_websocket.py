@@ -89,6 +89,7 @@ class _Socket:
     async def _dispatch(self) -> bool:
         """Offer the connection to the workers; False when it had to be refused instead."""
         bridge = self.bridge
+        bridge.workers.offered(self.inbox)
         extra = messages.scope_extra(self.scope)
         patience: float = bridge.settings.channel_full_timeout
         outage = 0.0
@@ -110,7 +111,6 @@ class _Socket:
             await self._refuse(503, NO_LAYER)
         else:
             self.dispatched = True
-            bridge.workers.sent(self.inbox)
             return True
         return False
 
@@ -222,6 +222,7 @@ class _Socket:
             await self._close(closecodes.SERVICE_RESTART)
             return
         self.accepted = True
+        self.bridge.workers.answered(self.inbox)
         self._stop_timer()
         self.frames.open_to(self.inbox)
         if self.frames.waiting or self.left is not None:

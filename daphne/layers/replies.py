@@ -44,10 +44,23 @@ class BacklogFull(DaphneError):
 class Inbox:
     """The replies for one connection, in order, and whoever waits for the next."""
 
-    __slots__ = ("_loop", "_messages", "_waiter", "confirmations", "local", "name", "worker")
+    __slots__ = (
+        "_loop",
+        "_messages",
+        "_waiter",
+        "confirmations",
+        "local",
+        "name",
+        "offer",
+        "prefix",
+        "worker",
+    )
 
     def __init__(self, prefix: str, local: str, loop: asyncio.AbstractEventLoop) -> None:
         self.name = prefix + local
+        self.prefix = prefix
+        self.offer = 0
+        """The number under which the connection was offered to the workers; see `Workers.offered`."""
         self.local = local
         self.confirmations: Confirmations | None = None
         """What of the replies has been passed on; see `window`."""

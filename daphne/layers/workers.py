@@ -23,6 +23,9 @@ from daphne.layers.window import Confirmations
 
 log = logging.getLogger("daphne.server")
 
+TAKE_TIME = 1.0
+"""Seconds within which a worker that has received an offer says that it took it."""
+
 BEATS = 3
 """Heartbeats within one `worker_timeout`."""
 
@@ -72,6 +75,10 @@ class Workers:
         self._find = find
         self._workers: dict[str, KnownWorker] = {}
         self._heart: asyncio.Task[None] | None = None
+        self._offers = 0
+        self._untaken: dict[Inbox, None] = {}  # in the order of their offers
+        self._taken_up_to: dict[str, int] = {}
+        self._classic_consumers = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def said(self, channel: str, message: Message) -> None:
@@ -85,8 +92,17 @@ class Workers:
         elif prefix in self._workers:
             self._hear(self._workers[prefix], message)
 
-    def sent(self, inbox: Inbox) -> None:
-        """The connection of `inbox` has been offered to the workers."""
+    def offered(self, inbox: Inbox) -> None:
+        """The connection of `inbox` is about to be offered to the workers."""
+        self._offers += 1
+        inbox.offer = self._offers
+        self._untaken[inbox] = None
+
+    def answered(self, inbox: Inbox) -> None:
+        """A reply has come. Unless a worker has taken the connection, there are classic consumers."""
+        if inbox in self._untaken:
+            del self._untaken[inbox]
+            self._classic_consumers = True
 
     def taken(self, prefix: str, inbox: Inbox) -> None:
         """The connection of `inbox` belongs to the worker that listens on `prefix`, unless it has one
@@ -96,9 +112,12 @@ class Workers:
             inbox.worker = worker
             worker.inboxes.add(inbox)
             worker.heard_at = asyncio.get_running_loop().time()
+            self._untaken.pop(inbox, None)
+            self._taken_up_to[inbox.prefix] = max(inbox.offer, self._taken_up_to.get(inbox.prefix, 0))
 
     def release(self, inbox: Inbox) -> None:
         """The connection of `inbox` has ended, or has another worker from now on."""
+        self._untaken.pop(inbox, None)
         worker, inbox.worker = inbox.worker, None
         if worker is not None:
             worker.inboxes.discard(inbox)
@@ -200,6 +219,8 @@ class Workers:
         if worker.inboxes:
             log.warning("Worker %s %s; it had %d connections", worker.prefix, why, len(worker.inboxes))
             self._spawn(self._bury(worker))
+        if self._untaken and not self._classic_consumers:
+            self._spawn(self._find_passed_over(list(self._untaken)))
 
     async def _bury(self, worker: KnownWorker) -> None:
         self._sender.abandon(worker.prefix)
@@ -211,6 +232,21 @@ class Workers:
             for inbox in list(worker.inboxes):
                 self.release(inbox)
                 inbox.put(Lost(untaken.get(inbox.local)))
+
+    async def _find_passed_over(self, suspects: list[Inbox]) -> None:
+        """Find what the dead worker had received and not yet said so.
+
+        Channels are first in, first out: where a later offer has been taken for a while and an earlier one
+        has not, the earlier one is no longer in the channel.
+        """
+        while suspects:
+            taken_up_to = dict(self._taken_up_to)
+            await asyncio.sleep(TAKE_TIME)
+            suspects = [inbox for inbox in suspects if inbox in self._untaken]
+            for inbox in suspects:
+                if inbox.offer < taken_up_to.get(inbox.prefix, 0):
+                    self.release(inbox)
+                    inbox.put(Lost(None))
 
     async def _take_back(self, prefix: str) -> dict[str, int]:
         """For each connection, the order of the first message that the worker left in its channel."""

@@ -245,7 +245,9 @@ def test_an_http_scope_survives_the_layer_without_pathsend(changes):
     assert messages.http_scope(message, None) == scope
 
 
-@pytest.mark.parametrize("changes", [{}, {"subprotocols": ["a", "b"]}, {"http_version": "2", "scheme": "wss"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"subprotocols": ["a", "b"]}, {"http_version": "2", "scheme": "wss"}]
+)
 def test_a_websocket_scope_survives_the_layer(changes):
     scope = websocket_scope(**changes)
     message = messages.websocket_connect(scope, REPLY, messages.scope_extra(scope))
@@ -254,7 +256,9 @@ def test_a_websocket_scope_survives_the_layer(changes):
 
 def test_a_scope_of_a_classic_front_end():
     message = messages.websocket_connect(
-        websocket_scope("/é", headers=[(b"sec-websocket-protocol", b"a, b"), (b"sec-websocket-protocol", b"c")]),
+        websocket_scope(
+            "/é", headers=[(b"sec-websocket-protocol", b"a, b"), (b"sec-websocket-protocol", b"c")]
+        ),
         REPLY,
         None,
     )

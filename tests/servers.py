@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from tests.certificates import issue
+
 ROOT = Path(__file__).parent.parent
 DEADLINE = 20.0
 T = TypeVar("T")
@@ -43,6 +45,7 @@ class Address:
     host: str = "localhost"
     port: int = 0
     path: str | None = None
+    secure: bool = False
 
     @property
     def authority(self) -> str:
@@ -52,8 +55,8 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def url(self, path: str, scheme: str = "http") -> str:
-        """The address of `path` on this server."""
-        return f"{scheme}://{self.authority}{path}"
+        """The address of `path` on this server; `scheme` is `http` or `ws`, and gets an s over TLS."""
+        return f"{scheme}{'s' * self.secure}://{self.authority}{path}"
 
     def connect(self) -> socket.socket:
         """A new connection, with a deadline on everything it does."""
@@ -168,6 +171,19 @@ def serving(
     with running(command, folder / "daphne.log", environment=environment) as process:
         found = process.wait_for(LISTENING)
         process.address = Address(found[1], int(found[2]))
+        yield process
+
+
+@contextlib.contextmanager
+def serving_tls(*arguments: str, folder: Path) -> Iterator[Process]:
+    """Run a server behind TLS, with a certificate of its own that nobody knows."""
+    issued = issue(folder, "localhost", ("localhost",))
+    endpoint = (
+        f"ssl:port=0:interface=127.0.0.1:privateKey={issued.key_path}:certKey={issued.certificate_path}"
+    )
+    with running(daphne("-e", endpoint, *arguments), folder / "daphne.log") as process:
+        found = process.wait_for(LISTENING)
+        process.address = Address(found[1], int(found[2]), secure=True)
         yield process
 
 

@@ -15,10 +15,8 @@ from tests.servers import TARGETS, Address
 
 # How a connection comes in and how the application is reached do not know of each other: all pairs would show
 # nothing more than these do.
-SERVERS = [(front, "application") for front in FRONTS] + [
-    ("tcp", "channel-layer"),
-    ("nginx", "channel-layer"),
-]
+SERVERS = [(front, "application") for front in FRONTS]
+SERVERS += [(front, "channel-layer") for front in ("tcp", "tls", "nginx")]
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from tests.servers import (
     running,
     serving,
     serving_on_unix_socket,
+    serving_tls,
 )
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -35,6 +36,13 @@ Front = Callable[[tuple[str, ...], Path], AbstractContextManager[Address]]
 def over_tcp(target: tuple[str, ...], folder: Path) -> Iterator[Address]:
     """IPv4, on a port of its own."""
     with serving(*target, folder=folder) as server:
+        yield server.address
+
+
+@contextmanager
+def over_tls(target: tuple[str, ...], folder: Path) -> Iterator[Address]:
+    """TLS, with HTTP/2 for those who ask for it."""
+    with serving_tls(*target, folder=folder) as server:
         yield server.address
 
 
@@ -161,6 +169,7 @@ def nginx_configuration(folder: Path, socket_path: str, address: Address) -> Pat
 
 FRONTS: dict[str, Front] = {
     "tcp": over_tcp,
+    "tls": over_tls,
     "unix": over_unix_socket,
     "fd-ipv4": on_inherited(socket.AF_INET),
     "fd-unix": on_inherited(socket.AF_UNIX),

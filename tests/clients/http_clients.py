@@ -37,6 +37,9 @@ Arrivals = list[tuple[float, bytes]]
 class Client(Protocol):
     """What the scenarios ask of every client."""
 
+    version: str
+    """The HTTP version that it speaks, as `scope["http_version"]` says it."""
+
     def request(self, method: str, path: str, body: bytes | Iterable[bytes] | None = None) -> Reply:
         """One exchange. A body in pieces is sent chunked, a body in bytes with its length."""
 
@@ -45,10 +48,12 @@ class Client(Protocol):
 
 
 class Httpx:
-    """httpx, synchronous."""
+    """httpx, synchronous; with HTTP/2 by prior knowledge where there is no TLS to agree on it."""
 
-    def __init__(self, address: Address) -> None:
-        transport = httpx.HTTPTransport(uds=address.path)
+    def __init__(self, address: Address, version: str) -> None:
+        self.version = version
+        is_2 = version == "2"
+        transport = httpx.HTTPTransport(uds=address.path, http1=not is_2, http2=is_2, verify=False)
         self.client = httpx.Client(base_url=address.url(""), transport=transport, timeout=DEADLINE)
 
     def request(self, method: str, path: str, body: bytes | Iterable[bytes] | None = None) -> Reply:
@@ -71,13 +76,15 @@ class Httpx:
 class Aiohttp:
     """aiohttp, on an event loop of its own."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, version: str) -> None:
+        self.version = version
         self.address = address
         self.runner = asyncio.Runner()
         self.session = self.runner.run(self._open())
 
     async def _open(self) -> aiohttp.ClientSession:
-        connector = aiohttp.UnixConnector(self.address.path) if self.address.path else aiohttp.TCPConnector()
+        path = self.address.path
+        connector = aiohttp.UnixConnector(path) if path else aiohttp.TCPConnector(ssl=False)
         return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(DEADLINE))
 
     def request(self, method: str, path: str, body: bytes | Iterable[bytes] | None = None) -> Reply:
@@ -114,26 +121,28 @@ class Aiohttp:
 class Curl:
     """curl, one process for each call."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, version: str) -> None:
+        self.version = version
         self.address = address
-        self.command = [require_program("curl"), "-sS", "--no-buffer", "--max-time", str(DEADLINE)]
+        how = "--http1.1" if version == "1.1" else "--http2" if address.secure else "--http2-prior-knowledge"
+        self.command = [require_program("curl"), "-sSk", how, "--no-buffer", "--max-time", str(DEADLINE)]
         if address.path:
             self.command += ["--unix-socket", address.path]
 
     def request(self, method: str, path: str, body: bytes | Iterable[bytes] | None = None) -> Reply:
         options = ["-i"] + (["-I"] if method == "HEAD" else ["-X", method])
-        if body is not None:
+        if isinstance(body, bytes):
             options += ["--data-binary", "@-", "-H", "Content-Type: application/octet-stream"]
-            if not isinstance(body, bytes):
-                options += ["-H", "Transfer-Encoding: chunked"]
-                body = b"".join(body)
+        elif body is not None:
+            options += ["--upload-file", "-"]
+            body = b"".join(body)
         command = [*self.command, *options, self.address.url(path)]
         done = subprocess.run(command, input=body or b"", capture_output=True, check=True)
         return self._parse(done.stdout)
 
     def _parse(self, text: bytes) -> Reply:
         head, _, body = text.partition(b"\r\n\r\n")
-        if head.startswith(b"HTTP/1.1 100"):
+        while head.split()[1] == b"100":
             head, _, body = body.partition(b"\r\n\r\n")
         status, *lines = head.decode("latin-1").split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
@@ -154,13 +163,20 @@ class Curl:
         pass
 
 
-CLIENTS = {"httpx": Httpx, "aiohttp": Aiohttp, "curl": Curl}
+CLIENTS = {
+    "httpx": (Httpx, "1.1"),
+    "aiohttp": (Aiohttp, "1.1"),
+    "curl": (Curl, "1.1"),
+    "httpx-2": (Httpx, "2"),
+    "curl-2": (Curl, "2"),
+}
 
 
 @contextmanager
 def open_client(name: str, address: Address) -> Iterator[Client]:
     """The client of that name, for the length of the block."""
-    client = CLIENTS[name](address)
+    kind, version = CLIENTS[name]
+    client = kind(address, version)
     try:
         yield client
     finally:

@@ -1,4 +1,7 @@
-"""The demonstration in a real browser, over both ways to the application."""
+"""The demonstration in a real browser: over HTTP/1.1 and over HTTP/2, and both ways to the application.
+
+Browsers speak HTTP/2 over TLS only, and then their WebSockets too go over it (RFC 8441).
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield browser
 
 
-@pytest.fixture(params=list(TARGETS))
-def open_page(
-    request: pytest.FixtureRequest, browser: Browser, serve: Callable[[str, str], Address]
-) -> Iterator[Callable[[], Page]]:
+@pytest.fixture(params=[(front, target) for front in ("tcp", "tls") for target in TARGETS], ids="-".join)
+def address(request: pytest.FixtureRequest, serve: Callable[[str, str], Address]) -> Address:
+    return serve(*request.param)
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: Address) -> Iterator[Callable[[], Page]]:
     """Opens the page in another tab. That no page complains of anything is part of every test."""
-    address = serve("tcp", request.param)
     pages: list[Page] = []
 
     def open_page() -> Page:
@@ -42,12 +47,13 @@ def heard(text: str) -> str:
     return f"document.querySelector('#chat-log').innerText.includes('{text}')"
 
 
-def test_the_page_says_how_it_came(open_page: Callable[[], Page]) -> None:
+def test_the_page_says_how_it_came(open_page: Callable[[], Page], address: Address) -> None:
     page = open_page()
-    assert page.text("#page-protocol") == "HTTP/1.1"
-    assert page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol") == "http/1.1"
+    version, scheme, browsers_word = ("2", "wss", "h2") if address.secure else ("1.1", "ws", "http/1.1")
+    assert page.text("#page-protocol") == f"HTTP/{version}"
+    assert page.evaluate("performance.getEntriesByType('navigation')[0].nextHopProtocol") == browsers_word
     page.wait_for(TALKING)
-    assert page.text("#chat-protocol") == "WebSocket over HTTP/1.1, ws."
+    assert page.text("#chat-protocol") == f"WebSocket over HTTP/{version}, {scheme}."
     assert page.evaluate("JSON.parse(document.querySelector('#scope').textContent).path") == "/"
 
 

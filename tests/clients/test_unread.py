@@ -39,7 +39,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 Way = Callable[[Address, int, Callable[[], None]], int]
-"""One exchange of so many pieces; the callable runs while one side does not read. Gives the bytes that came."""
+"""One exchange of so many pieces; the callable runs while a side does not read. Gives the bytes that came."""
 
 
 def download(address: Address, pieces: int, while_unread: Callable[[], None]) -> int:

@@ -36,14 +36,14 @@ class ResponseWriting(Outflow):
 
     stream: Stream | None
     request: RequestHead
-    keep_alive = True
-    continue_due = False
+    keep_alive: bool
+    continue_due: bool
     """Whether the client awaits `100 Continue` before it sends the body."""
-    _body: Any = None
+    _body: Any
     """The decoder of a request body that is not complete."""
-    _chunked = False
-    _until_close = False
-    _suppress_body = False
+    _chunked: bool
+    _until_close: bool
+    _suppress_body: bool
 
     def response_done(self) -> None:
         """The response is complete."""

@@ -46,6 +46,8 @@ class HTTP2Connection(Protocol):
     """One connection. `exchanges` are the live streams by their number."""
 
     transport: Any
+    stream = None
+    """Other connections have one exchange at a time; here each has its own, and each socket its own drain."""
     head_blocks: HeadBlocks
 
     def __init__(self, site: Site) -> None:

@@ -43,7 +43,7 @@ class Address:
         self._arguments = {**entry, **(connection_kwargs or {})}
         self.name = self._name()
         try:
-            self.pool()
+            self.pool().make_connection()
         except (ValueError, TypeError, RedisError) as error:
             raise ConfigurationError(f"the Redis host {self.name} is wrong: {error}") from error
 

@@ -99,14 +99,14 @@ async def take(
 ) -> Batch:
     """Up to `limit` messages that wait on `names`, beginning with the one that BLPOP has popped: the number
     of its queue, and its key."""
-    reply = await server.run(TAKE, [wire.queue(name) for name in names], [limit, ENOUGH_BYTES, *popped])
     batch: Batch = []
+    reply = await server.run(TAKE, [wire.queue(name) for name in names], [limit, ENOUGH_BYTES, *popped])
     for number, body in zip(reply[::2], reply[1::2], strict=True):
         try:
             batch.append(wire.unpack(names[number - 1], body))
         except LayerError as error:
             log.error("Dropped what nobody here can read: %s", error)
-    return batch
+    return batch if batch or not reply else await take(server, wire, names, limit)
 
 
 class _Fetch:

@@ -19,19 +19,23 @@ START_LIMIT = 10.0
 class RedisServer:
     """Started by `start`, ended by `stop`; may be started again on the same address."""
 
-    def __init__(self, *options: str, port: int = 0) -> None:
+    def __init__(self, *options: str, port: int = 0, sentinel_of: int = 0) -> None:
         self._program = require_program("redis-server")
         self._directory = tempfile.TemporaryDirectory(prefix="daphne-redis-")
         self.path = str(Path(self._directory.name, "socket"))
         self.port = port
         self.url = f"unix://{self.path}"
-        self._options = options
+        self._arguments = ["--save", "", "--appendonly", "no", *options]
+        if sentinel_of:
+            configuration = Path(self._directory.name, "sentinel.conf")
+            configuration.write_text(f"sentinel monitor master 127.0.0.1 {sentinel_of} 1\n")
+            self._arguments = [str(configuration), "--sentinel"]
         self._process: subprocess.Popen | None = None
 
     def start(self) -> RedisServer:
         self._process = subprocess.Popen(
-            [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.path]
-            + ["--save", "", "--appendonly", "no", "--dir", self._directory.name, *self._options],
+            [self._program, *self._arguments, "--port", str(self.port), "--bind", "127.0.0.1"]
+            + ["--unixsocket", self.path, "--dir", self._directory.name],
             stdout=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + START_LIMIT

@@ -90,13 +90,11 @@ def running(server: Server, target: str, tls: bool, places: Places, cores: Cores
         if server.environment == "this":
             environment["PYTHONPATH"] = str(REPOSITORY)  # the daphne of this tree, wherever it runs
         before, after = beside(server, places, redis_port)
-        for command in before:
-            stack.enter_context(process(command, cores.load, environment, log))
         command = server.command(Launch(places, port, server.target or target, tls))
-        started = stack.enter_context(process(command, cores.server, environment, log))
-        for command in after:
-            stack.enter_context(process(command, cores.load, environment, log))
-        yield wait_until_it_answers(Target(port, tls, started.pid), started, log)
+        commands = [*((line, cores.load) for line in before), (command, cores.server)]
+        commands += [(line, cores.load) for line in after]
+        all_started = [stack.enter_context(process(line, core, environment, log)) for line, core in commands]
+        yield wait_until_it_answers(Target(port, tls, all_started[len(before)].pid), all_started, log)
 
 
 def beside(server: Server, places: Places, redis_port: int) -> tuple[list[list[str]], list[list[str]]]:
@@ -113,11 +111,11 @@ def beside(server: Server, places: Places, redis_port: int) -> tuple[list[list[s
     return before, after
 
 
-def wait_until_it_answers(target: Target, started: subprocess.Popen[bytes], log: Path) -> Target:
-    """Ask until there is a 200. A server that ends or never answers is a ServerFailed."""
+def wait_until_it_answers(target: Target, all_started: list[subprocess.Popen[bytes]], log: Path) -> Target:
+    """Ask until there is a 200. A process that ends before, or no such answer in time, is a ServerFailed."""
     deadline = time.monotonic() + START_DEADLINE
     answer = "nothing"
-    while time.monotonic() < deadline and started.poll() is None:
+    while time.monotonic() < deadline and all(started.poll() is None for started in all_started):
         try:
             status = single.ask(target).status
             if status == 200:

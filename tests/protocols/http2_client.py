@@ -1,5 +1,5 @@
-"""Two HTTP/2 clients for tests in memory: h2's own machine, which finds fault with everything a server may not send, and one
-that writes any frame at all.
+"""Two HTTP/2 clients in memory: h2's own machine, which finds fault with everything that a server may not
+send, and one that writes any frame at all.
 
 Called by the tests of HTTP/2; calls h2, hyperframe and hpack, and a `Bench` for the server and the clock.
 """
@@ -15,6 +15,7 @@ import h2.events
 import h2.settings
 import hpack
 from hyperframe import frame as frames
+
 from tests.protocols.bench import Bench
 
 Headers = list[tuple[bytes, bytes]]
@@ -24,7 +25,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 def request_fields(
     method: str = "GET", path: str = "/", headers: Headers | None = None, **pseudo: str
 ) -> Headers:
-    """The header list of a request; `pseudo` replaces or adds pseudo-headers, an empty text takes one away."""
+    """The header list of a request; `pseudo` replaces or adds pseudo-headers, empty text takes one away."""
     fields = {"method": method, "scheme": "http", "authority": "example.org", "path": path, **pseudo}
     return [(b":" + name.encode(), text.encode()) for name, text in fields.items() if text] + (headers or [])
 

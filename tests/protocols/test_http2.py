@@ -1,4 +1,6 @@
-"""daphne.protocols.http2: requests and answers through h2's own client machine, which raises for whatever RFC 9113 forbids."""
+"""daphne.protocols.http2: requests and answers, seen by h2's own client machine, which raises for whatever
+RFC 9113 forbids.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,10 @@ from typing import Any
 
 import h2.settings
 import pytest
-from tests.protocols.bench import Bench, Event, Told, answering, body_of, echo, request, sending
-from tests.protocols.http2_client import Client
 
 from daphne.errors import ClientDisconnected
+from tests.protocols.bench import Bench, Event, Told, answering, body_of, echo, request, sending
+from tests.protocols.http2_client import Client
 
 Serve = Callable[..., Bench]
 START: Event = {"type": "http.response.start", "status": 200, "headers": []}
@@ -381,7 +383,7 @@ def test_an_answer_is_logged_when_it_is_complete(serve: Serve) -> None:
 def test_without_http2_the_preface_is_a_bad_request(serve: Serve) -> None:
     bench = serve(answering(), http2=False)
     received = bench.send(bench.connect(), b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-    assert received.startswith(b"HTTP/1.1 505 ") or received.startswith(b"HTTP/1.1 400 ")
+    assert received.startswith((b"HTTP/1.1 505 ", b"HTTP/1.1 400 "))
 
 
 def test_the_h2c_upgrade_is_passed_over(serve: Serve) -> None:

@@ -212,7 +212,12 @@ class Negotiates(Factory):
     def acceptableProtocols(self):
         return [b"h2", b"http/1.1"]
 
-listen(reactor, sys.argv[2], Negotiates()).addCallback(lambda port: print(port.getHost().port, flush=True))
+def give_up(failure):
+    failure.printBriefTraceback(sys.stderr)
+    reactor.callWhenRunning(reactor.stop)
+
+listening = listen(reactor, sys.argv[2], Negotiates())
+listening.addCallbacks(lambda port: print(port.getHost().port, flush=True), give_up)
 reactor.run()
 """
 

@@ -273,8 +273,9 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
                 self.stream.message_received(bytes(payload))
         rest = data[at:] if at else data
         if 0 < len(rest) < 6 and rest[0] in (0x81, 0x82) and self._perMessageCompress is None:
-            self._hold(rest, 6 if len(rest) < 2 or rest[1] >= 0x80 else 0)
-            return b"" if self._pending is not None else rest
+            if len(rest) == 1 or rest[1] >= 0x80:
+                self._hold(rest, 2 if len(rest) == 1 else 6)
+                return b""
         self._with_autobahn = bool(rest)
         return rest
 

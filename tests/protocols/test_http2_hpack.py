@@ -1,4 +1,4 @@
-"""daphne.protocols.http2_hpack: against the hpack library, the examples of RFC 7541, and bytes that mean harm."""
+"""daphne.protocols.http2_hpack: against the hpack library, the examples of RFC 7541, and hostile bytes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""daphne.protocols.http2_reader: every rule about frames and streams, with the code that RFC 9113 names for it;
-and the same bytes given to h2's server machine.
+"""daphne.protocols.http2_reader: every rule about frames and streams, with the code that RFC 9113 names for
+it; and the same bytes given to h2's server machine.
 """
 
 from __future__ import annotations

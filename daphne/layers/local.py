@@ -30,7 +30,7 @@ from daphne.layers.interface import (
 from daphne.layers.local_broker import Broker
 from daphne.layers.local_client import Attachment, AttachmentFetch, BrokerGone
 from daphne.layers.local_place import Place
-from daphne.layers.mailboxes import Mailboxes
+from daphne.layers.mailboxes import Closed, Mailboxes
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
 """Seconds between attempts to attach while one broker follows another: doubled each time."""
@@ -96,7 +96,7 @@ class ChannelLayer(BlockingDoor):
                 if isinstance(access, Broker):
                     return _unpacked(arrivals.take(names, limit) or await access.receive(names, limit))
                 return _unpacked(await arrivals.receive(names, limit))
-            except BrokerGone:
+            except (BrokerGone, Closed):
                 continue
 
     async def take_now(self, channels: Sequence[str], limit: int) -> list[tuple[str, Message]]:
@@ -108,7 +108,7 @@ class ChannelLayer(BlockingDoor):
         while True:
             try:
                 return await (await self._access()).watch(prefix)
-            except BrokerGone:
+            except (BrokerGone, Closed):
                 continue
 
     async def group_add_async(self, group: str, channel: str) -> None:
@@ -144,7 +144,7 @@ class ChannelLayer(BlockingDoor):
         loop = asyncio.get_running_loop()
         if loop in self._sides:
             await self._sides[loop].close()
-            del self._sides[loop]
+            self._sides.pop(loop, None)
         broker = self._broker
         if broker is not None and broker.loop is loop and not broker.leaving:
             await broker.close()
@@ -172,7 +172,11 @@ class ChannelLayer(BlockingDoor):
         return body
 
     async def _call(self, operation: str, *arguments: Any) -> Any:
-        return await (await self._access(ATTACH_LIMIT)).call(operation, *arguments)
+        while True:
+            try:
+                return await (await self._access(ATTACH_LIMIT)).call(operation, *arguments)
+            except Closed:  # has not been done
+                continue
 
     async def _access(self, limit: float | None = None) -> Broker | Attachment:
         """The broker if this process has it, or this loop's connection to it; waits for either."""

@@ -23,7 +23,7 @@ from daphne.errors import ChannelFull
 from daphne.layers.interface import BATCH, local_prefix
 from daphne.layers.local_frames import FrameProtocol
 from daphne.layers.local_place import Place
-from daphne.layers.mailboxes import Batch, LoopEvent, Mailboxes, Waiter
+from daphne.layers.mailboxes import Batch, Closed, LoopEvent, Mailboxes, Waiter
 
 DONE, FULL, FAILED = 0, 1, 2
 """The statuses of answers."""
@@ -51,6 +51,7 @@ class Broker:
         self._clients: set[_Client] = set()
         self._owners: dict[str, set[object]] = {}
         self._watches: dict[str, list[Callable[[], None]]] = {}
+        self._local_watches: set[LoopEvent] = set()
         self._server: asyncio.Server | None = None
         self._parted = asyncio.Event()
         self._operations: dict[str, Callable[..., Any]] = {
@@ -73,21 +74,25 @@ class Broker:
         self._server = await self.loop.create_unix_server(partial(_Client, self), sock=listener)
 
     async def call(self, operation: str, *arguments: Any) -> Any:
-        """Perform an operation for this process. Raises ChannelFull."""
+        """Perform an operation for this process. Raises ChannelFull, Closed."""
         return self.perform(operation, arguments)
 
     async def receive(self, names: tuple[str, ...], limit: int = BATCH) -> Batch:
-        """Wait for messages for this process."""
+        """Wait for messages for this process. Raises Closed."""
         self.claim(names, self)
         return await self.boxes.receive(names, limit)
 
     async def watch(self, prefix: str) -> None:
-        """Wait until the owner of `prefix` has gone."""
+        """Wait until the owner of `prefix` has gone. Raises Closed."""
         event = LoopEvent()
+        self._local_watches.add(event)
         self.loop.call_soon_threadsafe(self.add_watch, prefix, event.set)
         try:
             await event.future
+            if self.leaving:
+                raise Closed("the broker leaves")
         finally:
+            self._local_watches.discard(event)
             if not self.loop.is_closed():
                 self.loop.call_soon_threadsafe(self.remove_watch, prefix, event.set)
 
@@ -104,7 +109,9 @@ class Broker:
                 await asyncio.wait_for(self._parted.wait(), PARTING_LIMIT)
             except TimeoutError:
                 log.warning("%d clients of the local layer did not part in time", len(self._clients))
-        self._place.leave(self.boxes.dump())
+        self._place.leave(self.boxes.close())
+        for event in list(self._local_watches):
+            event.set()
         self._place.unlock()
         for client in list(self._clients):
             client.close()

@@ -12,10 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from daphne.errors import LayerUnavailable
 from daphne.layers.interface import BATCH, Capacities, local_prefix
 from daphne.layers.store import Store
 
 Batch = list[tuple[str, Any]]
+
+
+class Closed(LayerUnavailable):
+    """The mailboxes are kept elsewhere now; what was asked has not been done."""
 
 
 class Waiter:
@@ -43,10 +48,13 @@ class Mailboxes:
         self._lock = threading.Lock()
         self._store = Store(expiry, group_expiry, capacities)
         self._waiting: dict[str, dict[Waiter, None]] = {}
+        self._closed = False
 
     def put(self, name: str, channel: str, message: Any) -> None:
-        """Append to the queue `name` what is meant for `channel`. Raises ChannelFull."""
+        """Append to the queue `name` what is meant for `channel`. Raises ChannelFull, Closed."""
         with self._lock:
+            if self._closed:
+                raise Closed("the mailboxes are closed")
             self._store.put(name, channel, message, self._clock())
             if name in self._waiting:
                 self._wake_one(name)
@@ -72,6 +80,8 @@ class Mailboxes:
         with self._lock:
             for name in names:
                 self._waiting.setdefault(name, {})[waiter] = None
+            if self._closed:
+                self._wake_one(names[0])
             self._wake_for_the_rest(names)  # for what came since the last look
         return waiter
 
@@ -84,8 +94,10 @@ class Mailboxes:
                 self._forget(waiter)
 
     async def receive(self, names: Sequence[str], limit: int = BATCH) -> Batch:
-        """Wait for at least one message, and take up to `limit`. Cancelling loses nothing."""
+        """Wait for at least one message, and take up to `limit`. Cancelling loses nothing. Raises Closed."""
         while not (taken := self.take(names, limit)):
+            if self._closed:
+                raise Closed("the mailboxes are closed")
             event = LoopEvent()
             waiter = self.wait(names, event.set)
             try:
@@ -142,13 +154,19 @@ class Mailboxes:
                 counts["messages_max_age"] = self._store.oldest(name, self._clock())
             return counts
 
-    def dump(self) -> dict[str, Any]:
-        """All messages and groups with the seconds they have left, for `load`."""
+    def close(self) -> dict[str, Any]:
+        """End all waiting; returns all messages and groups with the seconds they have left, for `load`."""
         with self._lock:
-            return self._store.dump(self._clock())
+            self._closed = True
+            dumped = self._store.dump(self._clock())
+            self._store.flush()
+            for name in list(self._waiting):
+                while name in self._waiting:
+                    self._wake_one(name)
+            return dumped
 
     def load(self, dumped: dict[str, Any], elapsed: float) -> None:
-        """Go on with what was dumped `elapsed` seconds ago."""
+        """Go on with what `close` returned `elapsed` seconds ago."""
         with self._lock:
             self._store.load(dumped, self._clock() - elapsed)
 

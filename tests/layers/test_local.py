@@ -1,0 +1,444 @@
+"""The local layer beside what all layers do: brokers that leave or die, who is let in, watching, idleness."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import psutil
+import pytest
+
+from daphne.errors import ConfigurationError, LayerUnavailable
+from daphne.layers import local_broker
+from daphne.layers.local import ChannelLayer
+from daphne.layers.local_place import Place, default_path
+
+PEER = """
+import asyncio, sys
+from daphne.layers.local import ChannelLayer
+
+async def main():
+    layer = ChannelLayer(sys.argv[1])
+    await layer.send_async("hello", {"broker": layer.is_broker, "prefix": layer.client_prefix})
+    while True:
+        for channel, message in await layer.receive_batch([f"peer.{layer.client_prefix}!", "work"]):
+            if "stop" in message:
+                return await layer.close_async()
+            await layer.send_async("answers", {"broker": layer.is_broker, **message})
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "layer.sock")
+
+
+@contextlib.asynccontextmanager
+async def layers(path, count, **options):
+    opened = [ChannelLayer(path, **options) for _ in range(count)]
+    for layer in opened:
+        await layer.group_channels_async("attach")
+    yield opened
+    for layer in reversed(opened):
+        await layer.close_async()
+
+
+@contextlib.contextmanager
+def peer(path):
+    process = subprocess.Popen([sys.executable, "-c", PEER, path])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def one(layer, *channels):
+    async with asyncio.timeout(10):
+        [(_, message)] = await layer.receive_batch(channels, limit=1)
+        return message
+
+
+def run(scenario):
+    async def limited():
+        async with asyncio.timeout(30):
+            return await scenario
+
+    return asyncio.run(limited())
+
+
+def test_the_first_is_the_broker_and_others_attach(path):
+    async def scenario():
+        async with layers(path, 3) as (first, second, third):
+            assert [layer.is_broker for layer in (first, second, third)] == [True, False, False]
+            with peer(path):
+                hello = await one(third, "hello")
+                assert hello["broker"] is False
+                await second.send_async("work", {"number": 1})
+                assert (await one(first, "answers"))["number"] == 1
+
+    run(scenario())
+
+
+def test_a_broker_that_leaves_hands_everything_on(path):
+    async def scenario():
+        async with layers(path, 2) as (first, second):
+            for number in range(5):
+                await second.send_async("queue", {"number": number})
+            await second.group_add_async("group", "member")
+            waiting = asyncio.ensure_future(second.receive_batch(["other"]))
+            await asyncio.sleep(0.05)
+            await first.close_async()
+            await second.send_async("queue", {"number": 5})
+            assert second.is_broker
+            assert [(await one(second, "queue"))["number"] for _ in range(6)] == list(range(6))
+            assert await second.group_channels_async("group") == ["member"]
+            await first.send_async("other", {"from": "the former broker"})
+            assert await waiting == [("other", {"from": "the former broker"})]
+
+    run(scenario())
+
+
+def test_nothing_is_lost_while_brokers_change_under_load(path):
+    """Every process in turn is the broker and leaves, while messages flow between the two others."""
+
+    async def scenario():
+        async with layers(path, 3, capacity=10_000) as opened:
+            sender, receiver, third = opened
+            received = []
+
+            async def receive():
+                while len(received) < 900:
+                    received.extend(m["number"] for _, m in await receiver.receive_batch(["to.x!"], limit=7))
+
+            receiving = asyncio.ensure_future(receive())
+            for number in range(900):
+                await sender.send_async("to.x!y", {"number": number})
+                if number % 100 == 50:
+                    broker = next(layer for layer in opened if layer.is_broker)
+                    await broker.close_async()
+                    await third.group_channels_async("attach")
+            await receiving
+            assert received == list(range(900))
+
+    run(scenario())
+
+
+def test_what_the_last_process_left_waits_for_the_next(path):
+    async def leave():
+        layer = ChannelLayer(path, expiry=60)
+        await layer.send_async("queue", {"number": 1})
+        await layer.send_async("local.x!y", {"body": b"\0" * 1000})
+        await layer.group_add_async("group", "local.x!y")
+        await layer.close_async()
+
+    asyncio.run(leave())
+    left = f"{path}.left"
+    assert stat.S_IMODE(os.stat(left).st_mode) == 0o600
+
+    async def find():
+        layer = ChannelLayer(path)
+        assert await one(layer, "queue") == {"number": 1}
+        assert await one(layer, "local.x!") == {"body": b"\0" * 1000}
+        assert await layer.group_channels_async("group") == ["local.x!y"]
+        await layer.flush_async()
+        await layer.close_async()
+
+    run(find())
+    assert not os.path.exists(left)
+
+
+def test_a_loop_that_ends_in_order_hands_on(path):
+    """`asyncio.run` without `close_async`, as `async_to_sync` in a thread does it."""
+    layer = ChannelLayer(path)
+    for number in range(3):
+        asyncio.run(layer.send_async("queue", {"number": number}))
+    assert not layer.is_broker
+    assert [layer.receive(["queue"])[1]["number"] for _ in range(3)] == [0, 1, 2]
+
+
+async def peer_is_broker(path):
+    while not os.path.exists(path):
+        await asyncio.sleep(0.005)
+
+
+def test_a_broker_that_dies_is_replaced_at_once(path, caplog):
+    async def scenario():
+        with peer(path) as broker:
+            await peer_is_broker(path)
+            async with layers(path, 2) as (layer, other):
+                assert not layer.is_broker and not other.is_broker
+                waiting = asyncio.ensure_future(other.receive_batch(["queue"]))
+                await layer.send_async("elsewhere", {})
+                await asyncio.sleep(0.05)
+                broker.send_signal(signal.SIGKILL)
+                broker.wait()
+                died = time.monotonic()
+                while True:
+                    try:
+                        await layer.send_async("queue", {"number": 1})
+                        break
+                    except LayerUnavailable:
+                        pass  # what was asked of the dead one
+                assert await waiting == [("queue", {"number": 1})]
+                assert time.monotonic() - died < 1
+                assert layer.is_broker != other.is_broker
+
+    run(scenario())
+    assert "The broker of the local layer has gone" in caplog.text
+
+
+def test_a_process_that_dies_is_noticed_at_once(path):
+    async def scenario():
+        async with layers(path, 2) as (first, second):
+            with peer(path) as process:
+                prefix = f"peer.{(await one(first, 'hello'))['prefix']}!"
+                watches = [asyncio.ensure_future(layer.watch_async(prefix)) for layer in (first, second)]
+                cancelled = asyncio.ensure_future(second.watch_async(prefix))
+                await asyncio.sleep(0.1)
+                cancelled.cancel()
+                assert not any(watch.done() for watch in watches)
+                process.send_signal(signal.SIGKILL)
+                died = time.monotonic()
+                await asyncio.gather(*watches)
+                assert time.monotonic() - died < 0.5
+                await first.send_async(prefix + "x", {})  # still a name like any other
+
+    run(scenario())
+
+
+def test_a_process_that_leaves_is_noticed_as_well(path):
+    async def scenario():
+        async with layers(path, 1) as (first,):
+            with peer(path) as process:
+                prefix = f"peer.{(await one(first, 'hello'))['prefix']}!"
+                watch = asyncio.ensure_future(first.watch_async(prefix))
+                await first.send_async(f"{prefix}x", {"stop": True})
+                await watch
+                assert process.wait(10) == 0
+
+    run(scenario())
+
+
+def test_a_prefix_that_nobody_claims_counts_as_gone_after_a_moment(path, monkeypatch):
+    monkeypatch.setattr(local_broker, "UNCLAIMED", 0.2)
+
+    async def scenario():
+        async with layers(path, 2) as (first, second):
+            claimed = asyncio.ensure_future(second.watch_async("late.x!"))
+            never = asyncio.ensure_future(second.watch_async("never.x!"))
+            await asyncio.sleep(0.05)
+            receiving = asyncio.ensure_future(second.receive_batch(["late.x!"]))
+            await never
+            await asyncio.sleep(0.2)
+            assert not claimed.done()
+            for waiting in (claimed, receiving):
+                waiting.cancel()
+
+    run(scenario())
+
+
+def test_watches_outlive_the_broker(path):
+    async def scenario():
+        async with layers(path, 2) as (first, second):
+            with peer(path) as process:
+                prefix = f"peer.{(await one(first, 'hello'))['prefix']}!"
+                watch = asyncio.ensure_future(second.watch_async(prefix))
+                await asyncio.sleep(0.05)
+                await first.close_async()
+                await second.send_async(f"{prefix}x", {"number": 1})
+                assert (await one(second, "answers"))["number"] == 1
+                assert not watch.done()
+                process.send_signal(signal.SIGKILL)
+                await watch
+
+    run(scenario())
+
+
+# Who is let in
+
+
+def test_the_socket_is_the_users_own(path):
+    async def scenario():
+        async with layers(path, 1, mode=0o600):
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+            assert stat.S_ISSOCK(os.stat(path).st_mode)
+
+    run(scenario())
+    assert not os.path.exists(path)
+
+
+class ConnectionOf:
+    """A connection whose other end belongs to the user `uid`."""
+
+    def __init__(self, uid):
+        self.uid = uid
+
+    def getsockopt(self, level, option, size):
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_PEERCRED)
+        return struct.pack("3i", 1234, self.uid, 0)
+
+
+def test_processes_of_other_users_are_refused(path):
+    stranger = os.getuid() + 4711
+    assert Place(path).is_trusted(ConnectionOf(os.getuid()))
+    assert not Place(path).is_trusted(ConnectionOf(stranger))
+    assert Place(path, users=[stranger]).is_trusted(ConnectionOf(stranger))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_stranger_is_cut_off(caplog):
+    """Even where the file's mode would let it in."""
+
+    async def scenario(path):
+        async with layers(path, 1, mode=0o666):
+            child = os.fork()
+            if child == 0:
+                os._exit(received_as_another_user(path))
+            assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
+
+    with tempfile.TemporaryDirectory(prefix="daphne-local-") as directory:
+        os.chmod(directory, 0o755)
+        run(scenario(f"{directory}/layer.sock"))
+    assert "Refused a process of another user" in caplog.text
+
+
+def received_as_another_user(path):
+    """How many bytes come before the connection ends; 9 if it cannot be opened."""
+    try:
+        os.setuid(65534)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+            connection.settimeout(10)
+            return len(connection.recv(1))
+    except ConnectionResetError:
+        return 0
+    except OSError:
+        return 9
+
+
+def test_a_broker_of_another_user_is_not_trusted(path, monkeypatch):
+    async def scenario():
+        async with layers(path, 1):
+            monkeypatch.setattr(Place, "is_trusted", lambda self, connection: False)
+            with pytest.raises(LayerUnavailable, match="another user"):
+                await ChannelLayer(path).send_async("queue", {})
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\0\0\0\x02\xc1\xc1", b"\0\0\0\x01\x05"])
+def test_what_is_no_frame_ends_the_connection(path, data):
+    async def scenario():
+        async with layers(path, 1) as (first,):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(data)
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.close()
+            await first.send_async("queue", {"a": 1})
+            assert await one(first, "queue") == {"a": 1}
+
+    run(scenario())
+
+
+def test_an_operation_that_does_not_exist_is_refused(path):
+    async def scenario():
+        async with layers(path, 2) as (_, second):
+            for operation in ("nonsense", "_send"):
+                with pytest.raises(Exception, match=operation):
+                    await second._call(operation)
+
+    run(scenario())
+
+
+# Use
+
+
+def test_the_classic_interface_works_from_any_thread(path):
+    first, second = ChannelLayer(path), ChannelLayer(path)
+    answers = []
+
+    def receive(layer):
+        while (answer := layer.receive(["queue"], block=True))[0] is None:
+            pass
+        answers.append(answer)
+
+    threads = [threading.Thread(target=receive, args=[layer]) for layer in (first, second, first, second)]
+    for thread in threads:
+        thread.start()
+    for number in range(4):
+        second.send("queue", {"number": number})
+    for thread in threads:
+        thread.join(10)
+    assert sorted(message["number"] for _, message in answers) == [0, 1, 2, 3]
+    first.group_add("group", "member")
+    second.send_group("group", {"a": 1})
+    assert first.receive(["member"]) == ("member", {"a": 1})
+    assert second.channel_statistics("queue")["messages_count"] == 4
+    assert second.global_statistics()["messages_pending"] == 0
+    first.flush()
+
+
+def test_a_forked_child_has_a_connection_of_its_own(path):
+    layer = ChannelLayer(path)
+    layer.send("queue", {"number": 1})
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            channel, message = layer.receive(["queue"])
+            layer.send("answer", {"prefix": layer.client_prefix, **message})
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    channel, message = layer.receive(["answer"], block=True)
+    assert message["number"] == 1 and message["prefix"] != layer.client_prefix
+
+
+def test_nothing_is_done_while_nothing_happens(path):
+    async def scenario():
+        async with layers(path, 2) as opened:
+            waiting = [asyncio.ensure_future(layer.receive_batch(["queue", "x.y!"])) for layer in opened]
+            await asyncio.sleep(0.1)
+            used = psutil.Process().cpu_times()
+            await asyncio.sleep(1)
+            idle = psutil.Process().cpu_times()
+            assert idle.user + idle.system - used.user - used.system <= 0.02
+            for receiving in waiting:
+                receiving.cancel()
+
+    run(scenario())
+
+
+def test_a_path_that_cannot_be_used_is_said(tmp_path):
+    async def scenario():
+        with pytest.raises(LayerUnavailable, match="cannot be used"):
+            await ChannelLayer(str(tmp_path / "missing" / "layer.sock")).send_async("queue", {})
+
+    run(scenario())
+
+
+def test_the_default_path_is_the_users_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    tmp_path.chmod(0o700)
+    assert default_path() == str(tmp_path / "daphne-layer.sock")
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigurationError):
+        default_path()
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    assert default_path() == str(tmp_path / f"daphne-{os.getuid()}" / "daphne-layer.sock")

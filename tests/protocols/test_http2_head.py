@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.protocols.bench import Bench, Told, request
-from tests.protocols.http2_client import Client, request_fields
 
 from daphne.errors import RequestRefused, StreamReset
 from daphne.protocols.http2_frames import PROTOCOL_ERROR
 from daphne.protocols.http2_head import check_trailers, read_head
 from daphne.settings import Settings
+from tests.protocols.bench import Bench, Told, request
+from tests.protocols.http2_client import Answer, Client, request_fields
 
 Headers = list[tuple[bytes, bytes]]
 Serve = Callable[..., Bench]
@@ -213,7 +213,9 @@ def test_the_length_of_a_request_line_is_that_of_http1() -> None:
     assert judged(request_fields(path=path + "x"), max_request_line=1000) == 414
 
 
-@pytest.mark.parametrize("field", [(b":path", b"/"), (b"X", b"y"), (b"connection", b"close"), (b"x", b"a\nb")])
+@pytest.mark.parametrize(
+    "field", [(b":path", b"/"), (b"X", b"y"), (b"connection", b"close"), (b"x", b"a\nb")]
+)
 def test_malformed_trailers(field: tuple[bytes, bytes]) -> None:
     check_trailers([(b"x", b"y")])
     with pytest.raises(StreamReset):
@@ -241,7 +243,7 @@ def served_by_http2(bench: Bench, told: Told, line: tuple[str, str], fields: lis
     path = [(b":path", line[1].encode("latin-1"))]
     client.machine.send_headers(stream_id, [*pseudo, *path, *headers], end_stream=True)
     client.flush()
-    answer = client.answers[stream_id]
+    answer = client.answers.get(stream_id, Answer())
     return _scope_or_status(
         bench, told, client.connection, lambda: answer.status or (400 if answer.reset == 1 else None)
     )

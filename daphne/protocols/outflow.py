@@ -20,8 +20,8 @@ USUAL_BUFFER = 65536
 
 def unsent_bytes(transport: Any) -> int:
     """Bytes that have been written and not been taken by the kernel; 0 where the transport does not say."""
-    loop_transport = getattr(transport, "loop_transport", None)
-    return loop_transport.get_write_buffer_size() if loop_transport is not None else 0
+    unsent = getattr(transport, "unsentBytes", None)
+    return 0 if unsent is None else unsent()
 
 
 class Outflow:

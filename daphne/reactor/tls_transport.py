@@ -99,6 +99,10 @@ class TLSTransport(LoopTransport):
         if self.disconnecting and self._producer is None:
             self._close_when_sent()
 
+    def unsentBytes(self) -> int:
+        # Most of it waits below the TLS layer, which counts only what it has not encrypted or handed down.
+        return super().unsentBytes() + int(self._socket_transport.get_write_buffer_size())
+
     def _close_when_sent(self) -> None:
         """Close, but not while bytes wait for the socket, which would have only the shutdown timeout then.
 

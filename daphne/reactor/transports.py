@@ -205,6 +205,10 @@ class LoopTransport:
         if self.connected:
             self.loop_transport.set_write_buffer_limits(size)
 
+    def unsentBytes(self) -> int:
+        """How much has been written and has not been taken by the kernel."""
+        return int(self.loop_transport.get_write_buffer_size())
+
     def loseConnection(self) -> None:
         """Close when all is sent, and not before the producer, if there is one, has been unregistered."""
         if not self.disconnecting:

@@ -231,6 +231,24 @@ def test_the_write_buffer_has_the_size_that_is_asked_for(each: Served) -> None:
     factory.next("lost")
 
 
+def test_unsent_bytes_are_all_that_the_kernel_has_not_taken(each: Served) -> None:
+    """Over TLS, most of them wait below the TLS layer."""
+    factory = each.serve(Told)
+    client = each.connect()
+    transport = factory.next("made")[0].transport
+    each.call(lambda: [transport.write(MEGABYTE) for _ in range(20)])
+    unsent = settled(lambda: each.call(transport.unsentBytes))
+    assert 8 << 20 < unsent < 21 << 20
+    got = 0
+    while got < 10 << 20:
+        got += len(client.recv(1 << 20))
+    assert settled(lambda: each.call(transport.unsentBytes)) < unsent - (6 << 20)
+    while got < 20 << 20:
+        got += len(client.recv(1 << 20))
+    assert until(lambda: each.call(transport.unsentBytes) == 0)
+    client.close()
+
+
 def test_a_connection_closes_only_when_its_producer_is_done(each: Served) -> None:
     class Slow(Told):
         def connectionMade(self) -> None:

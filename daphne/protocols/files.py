@@ -20,13 +20,11 @@ async def send_file(connection: Any, stream: Any, descriptor: int, size: int) ->
 
     Raises ClientDisconnected when the client leaves, ApplicationError when the file turns out to be shorter.
     """
-    # Asked of the class: a wrapper that encrypts (TLS by Twisted) shows the attributes of the transport below it,
-    # and what is sent past the wrapper is sent in clear.
     loop_transport = getattr(connection.transport, "loop_transport", None)
-    if (
-        not hasattr(type(connection.transport), "loop_transport")
-        or loop_transport.get_extra_info("sslcontext") is not None
-    ):
+    # The class is asked: a wrapper that encrypts (Twisted's TLS) shows the attributes of the transport below it,
+    # past which everything would go in clear.
+    ours = hasattr(type(connection.transport), "loop_transport")
+    if loop_transport is None or not ours or loop_transport.get_extra_info("sslcontext") is not None:
         await send_pieces(connection, stream, descriptor, size)
         return
     # From here on the transport must hold nothing back, or bytes would overtake each other.

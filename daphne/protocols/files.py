@@ -21,7 +21,7 @@ async def send_file(connection: Any, stream: Any, descriptor: int, size: int) ->
     Raises ClientDisconnected when the client leaves, ApplicationError when the file turns out to be shorter.
     """
     loop_transport = getattr(connection.transport, "loop_transport", None)
-    # The class is asked: a wrapper that encrypts (Twisted's TLS) shows the attributes of the transport below it,
+    # The class is asked: a wrapper that encrypts (Twisted's TLS) shows the attributes of what is below it,
     # past which everything would go in clear.
     ours = hasattr(type(connection.transport), "loop_transport")
     if loop_transport is None or not ours or loop_transport.get_extra_info("sslcontext") is not None:

@@ -24,6 +24,11 @@ def adapt(layer: Any, force_sync: bool = False) -> AsyncLayer:
     publish-subscribe layers, which hand every request to every worker.
     """
     kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
+    if "pubsub" in type(layer).__module__:
+        raise ConfigurationError(
+            f"{kind} hands every message to every receiver, so that each worker would answer each request: "
+            "use channels_redis.core.RedisChannelLayer or daphne.layers.redis.ChannelLayer"
+        )
     if all(
         inspect.iscoroutinefunction(getattr(layer, name, None)) for name in ("send_async", "receive_batch")
     ):
@@ -32,11 +37,6 @@ def adapt(layer: Any, force_sync: bool = False) -> AsyncLayer:
     send, receive = getattr(layer, "send", None), getattr(layer, "receive", None)
     if not (callable(send) and callable(receive)):
         raise ConfigurationError(f"{kind} is not a channel layer: it lacks send or receive")
-    if "pubsub" in type(layer).__module__:
-        raise ConfigurationError(
-            f"{kind} hands every message to every receiver, so that each worker would answer each request: "
-            "use channels_redis.core.RedisChannelLayer or daphne.layers.redis.ChannelLayer"
-        )
     if inspect.iscoroutinefunction(send) and inspect.iscoroutinefunction(receive):
         return CoroutineLayer(layer)
     if not force_sync and "twisted" in layer.extensions and callable(getattr(layer, "receive_twisted", None)):

@@ -1,0 +1,212 @@
+"""Adapters beside what all layers do: which shape gets which, threads, errors, and what goes back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from daphne import errors
+from daphne.layers import arrivals
+from daphne.layers.adapters import adapt
+from daphne.layers.classic import BlockingLayer, TwistedLayer
+from daphne.layers.coroutines import CoroutineLayer
+from daphne.layers.interface import AsyncLayer
+from daphne.layers.memory import ChannelLayer
+from tests.layers.classic_layer import ClassicLayer, ClassicTwistedLayer, ClassicWaitingLayer
+
+
+def channels_in_memory():
+    from channels.layers import InMemoryChannelLayer
+
+    return InMemoryChannelLayer()
+
+
+@pytest.mark.parametrize(
+    ("make", "force_sync", "expected"),
+    [
+        (ClassicLayer, False, BlockingLayer),
+        (ClassicTwistedLayer, False, TwistedLayer),
+        (ClassicTwistedLayer, True, BlockingLayer),
+        (channels_in_memory, False, CoroutineLayer),
+        (channels_in_memory, True, CoroutineLayer),
+        (ChannelLayer, False, ChannelLayer),
+    ],
+)
+def test_the_shape_decides(make, force_sync, expected):
+    layer = make()
+    adapted = adapt(layer, force_sync)
+    assert type(adapted) is expected and isinstance(adapted, AsyncLayer)
+    assert adapted.expiry == layer.expiry and adapted.group_expiry == layer.group_expiry
+    assert adapted.extensions == layer.extensions
+
+
+def test_what_is_no_layer_is_refused():
+    for thing in (object(), {}, lambda scope: None):
+        with pytest.raises(errors.ConfigurationError, match="is not a channel layer"):
+            adapt(thing)
+
+
+def test_publish_and_subscribe_layers_are_refused():
+    from channels_redis.pubsub import RedisPubSubChannelLayer
+
+    with pytest.raises(errors.ConfigurationError, match="every receiver"):
+        adapt(RedisPubSubChannelLayer())
+
+
+@pytest.mark.parametrize("make", [ClassicLayer, ClassicWaitingLayer])
+def test_blocking_calls_stay_off_the_loops_thread(make):
+    layer = make()
+
+    async def scenario():
+        adapted = adapt(layer)
+        receiving = asyncio.ensure_future(adapted.receive_batch(["queue"]))
+        await adapted.send_async("queue", {})
+        await receiving
+        await adapted.close_async()
+
+    asyncio.run(scenario())
+    assert layer.threads and threading.get_ident() not in layer.threads
+
+
+def test_a_layer_that_does_not_wait_is_asked_less_and_less():
+    class Counting(ClassicLayer):
+        looks = 0
+
+        def receive(self, channels, block=False):
+            self.looks += 1
+            return super().receive(channels, block)
+
+    layer = Counting()
+
+    async def scenario():
+        adapted = adapt(layer)
+        receiving = asyncio.ensure_future(adapted.receive_batch(["queue"]))
+        await asyncio.sleep(0.5)
+        assert 5 <= layer.looks <= 20  # after 1, 2, 4 ... 32 ms, then every 50
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        await asyncio.sleep(0.1)
+        looks = layer.looks
+        await asyncio.sleep(0.2)
+        assert layer.looks == looks
+        await adapted.close_async()
+
+    asyncio.run(scenario())
+
+
+class Broken:
+    """A classic layer whose server has gone."""
+
+    extensions = ["groups"]
+
+    class ChannelFull(Exception):
+        pass
+
+    def __init__(self, error):
+        self.error = error
+
+    def send(self, channel, message):
+        raise self.error
+
+    def receive(self, channels, block=False):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (Broken.ChannelFull("x"), errors.ChannelFull),
+        (type("MessageTooLarge", (Exception,), {})("x"), errors.MessageTooLarge),
+        (AssertionError("not a dict"), TypeError),
+        (TypeError("not a name"), TypeError),
+        (ConnectionRefusedError(), errors.LayerUnavailable),
+        (RuntimeError("what a client library says"), errors.LayerUnavailable),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_foreign_errors_become_ours(raised, expected):
+    async def scenario():
+        adapted = adapt(Broken(raised))
+        with pytest.raises(expected):
+            await adapted.send_async("queue", {})
+        with pytest.raises(expected):
+            await adapted.receive_batch(["queue"])
+        await adapted.close_async()
+
+    asyncio.run(scenario())
+
+
+def test_an_unanswered_deferred_serves_the_next_receive():
+    """One receive under way at a time for the same names, whoever asks."""
+    asked = []
+
+    class Answering(ClassicTwistedLayer):
+        def receive_twisted(self, channels):
+            asked.append(Deferred())
+            return asked[-1]
+
+    async def scenario():
+        adapted = adapt(Answering())
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await adapted.receive_batch(["reply.x!"])
+        assert len(asked) == 1
+        receiving = asyncio.ensure_future(adapted.receive_batch(["reply.x!"]))
+        await asyncio.sleep(0)
+        asked[0].callback((None, None))  # it gave up, as asgi_redis does every five seconds
+        while len(asked) < 2:
+            await asyncio.sleep(0)
+        asked[1].callback(("reply.x!y", {"a": 1}))
+        assert await receiving == [("reply.x!y", {"a": 1})]
+
+    asyncio.run(scenario())
+
+
+def test_what_nobody_here_wants_is_given_back_after_a_moment(monkeypatch):
+    monkeypatch.setattr(arrivals, "PATIENCE", 0.05)
+    layer = channels_in_memory()
+
+    async def scenario():
+        one, other = adapt(layer), adapt(layer)
+        receiving = asyncio.ensure_future(one.receive_batch(["shared"]))
+        await asyncio.sleep(0.01)
+        receiving.cancel()
+        await other.send_async("shared", {"a": 1})
+        async with asyncio.timeout(5):
+            assert await other.receive_batch(["shared"]) == [("shared", {"a": 1})]
+        await one.close_async()
+        await other.close_async()
+
+    asyncio.run(scenario())
+
+
+def test_process_local_names_cannot_join_groups_of_a_layer_that_loses_them():
+    async def scenario():
+        adapted = adapt(channels_in_memory())
+        with pytest.raises(errors.LayerError, match="groups"):
+            await adapted.group_add_async("group", "local.x!y")
+
+    asyncio.run(scenario())
+
+
+def test_closing_does_not_wait_for_receives_that_only_this_process_wants():
+    class Slow(ClassicLayer):
+        def receive(self, channels, block=False):
+            time.sleep(1)
+            return None, None
+
+    async def scenario():
+        adapted = adapt(Slow())
+        receiving = asyncio.ensure_future(adapted.receive_batch(["reply.x!"]))
+        await asyncio.sleep(0.05)
+        receiving.cancel()
+        started = time.monotonic()
+        await adapted.close_async()
+        return time.monotonic() - started
+
+    assert asyncio.run(scenario()) < 0.5

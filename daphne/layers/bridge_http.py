@@ -233,6 +233,8 @@ class _Request:
         except ApplicationError as problem:
             return await self._bad_reply(reply, problem)
         try:
+            if not self.started:
+                self.bridge.workers.answered(self.inbox, extra is None)
             for event in events:
                 await self._pass_on(event)
         except (
@@ -249,7 +251,6 @@ class _Request:
         await self.send(event)
         if kind == "http.response.start":
             self.started = True
-            self.bridge.workers.answered(self.inbox)
             self.trailers = bool(event.get("trailers"))
         elif kind == "http.response.body":
             self.complete = not (event["more_body"] or self.trailers)

@@ -202,7 +202,7 @@ class _Socket:
             await self._send(event)
             await self.bridge.workers.confirm(self.inbox, len(event.get("text") or event.get("bytes") or b""))
         elif kind == "websocket.accept":
-            await self._accept(event)
+            await self._accept(event, EXTRA not in reply)
         elif not self.open:
             await self._refuse(403)
         elif self.accepted:
@@ -212,7 +212,7 @@ class _Socket:
             refused = code is True or code is None or code == closecodes.NORMAL
             await self._close(closecodes.SERVICE_RESTART if refused else int(code or 0))
 
-    async def _accept(self, event: Event) -> None:
+    async def _accept(self, event: Event, classic: bool) -> None:
         if not self.open:
             await self._send(event)
             self.open = True
@@ -222,7 +222,7 @@ class _Socket:
             await self._close(closecodes.SERVICE_RESTART)
             return
         self.accepted = True
-        self.bridge.workers.answered(self.inbox)
+        self.bridge.workers.answered(self.inbox, classic)
         self._stop_timer()
         self.frames.open_to(self.inbox)
         if self.frames.waiting or self.left is not None:

@@ -78,8 +78,10 @@ class ClientFrames:
             return
         self._flowing = True
         try:
-            while self._unsent and self._inbox is not None:
-                await self._send(self._unsent.popleft(), self._inbox)
+            while self._unsent and (inbox := self._inbox) is not None:
+                if inbox.worker is not None and inbox.worker.dead:
+                    break  # `lost`, which is about to come, sees to what is unsent
+                await self._send(self._unsent.popleft(), inbox)
         finally:
             self._flowing = False
 

@@ -344,12 +344,12 @@ def request_event(body: bytes, more: bool) -> Event:
 
 def response_reply(start: Event | None, content: bytes, more: bool) -> Message:
     """A part of a response's body; with `start`, the first, which has status and header fields too."""
-    reply: Message = {"content": content}
+    reply: Message = {"content": content, EXTRA: {}}
     if start is not None:
         reply["status"] = start["status"]
         reply["headers"] = [(bytes(name), bytes(value)) for name, value in start.get("headers", ())]
         if start.get("trailers"):
-            reply[EXTRA] = {"trailers": True}
+            reply[EXTRA]["trailers"] = True
     if more:
         reply["more_content"] = True
     return reply
@@ -390,4 +390,5 @@ def close_reply(code: int, reason: str) -> Message:
 def denial_reply(start: Event | None, content: bytes, more: bool) -> Message:
     """`websocket.http.response.start` and `.body` as a reply."""
     denial = response_reply(start, content, more)
+    del denial[EXTRA]
     return {EXTRA: {"denial": denial}}

@@ -29,7 +29,7 @@ TAKE_TIME = 1.0
 BEATS = 3
 """Heartbeats within one `worker_timeout`."""
 
-TAKE_BACK_TIME = 0.5
+TAKE_BACK_TIME = 0.3
 """Seconds to wait for messages that a dead worker has left in its channel."""
 
 
@@ -98,10 +98,10 @@ class Workers:
         inbox.offer = self._offers
         self._untaken[inbox] = None
 
-    def answered(self, inbox: Inbox) -> None:
-        """A reply has come. Unless a worker has taken the connection, there are classic consumers."""
-        if inbox in self._untaken:
-            del self._untaken[inbox]
+    def answered(self, inbox: Inbox, classic: bool) -> None:
+        """A first reply has come; `classic` when it was no worker of ours that sent it."""
+        self._untaken.pop(inbox, None)
+        if classic:
             self._classic_consumers = True
 
     def taken(self, prefix: str, inbox: Inbox) -> None:

@@ -59,6 +59,8 @@ class ApplicationRun:
             await self.window.changed()
         if self.gone:
             raise ClientDisconnected("the client has disconnected")
+        if self.front_end is None:
+            message.pop(EXTRA, None)  # a classic one refuses keys that it does not know
         if size is not None:
             self.window.sent(size)
         try:
@@ -70,6 +72,8 @@ class ApplicationRun:
         """Send a reply that waits for nobody; if it cannot be sent, the front end is gone or notices by
         itself."""
         if not self.gone:
+            if self.front_end is None:
+                message.pop(EXTRA, None)
             await self.worker.sender.try_send(self.reply_channel, message)
 
     async def confirm(self) -> None:

@@ -39,6 +39,8 @@ _SKIPPABLE_BODY = 65536
 """Bytes of unread request body that are read past so that the connection can stay."""
 _LINGER = 2.0
 """Seconds that a client which is still sending has to read our last answer (RFC 9112 section 9.6)."""
+_FIRST_REQUEST = 1.0
+"""Seconds in which the request of a new connection must come once the server stops."""
 _MOST_EMPTY_LINES = 4
 _FLUSH = 60.0
 """Seconds in which a client must have read some of what is left of the last answer."""
@@ -417,11 +419,17 @@ class HTTP1Connection(ResponseWriting, Protocol):
             self._close(linger=False)
 
     def drain(self) -> None:
-        """The server stops: close when idle, or else after the response under way."""
-        if self.stream is None and self._body is None:
-            self._close(linger=False)
-        else:
-            self.keep_alive = False
+        """The server stops: answer what is under way or may be on its way here, then close.
+
+        A client that has used its connection before has to expect that it is closed while it is idle (RFC
+        9112 section 9.3.1); one that has just connected has not.
+        """
+        self.keep_alive = False
+        if self.stream is None and self._body is None and not self._head_begun:
+            if self._served:
+                self._close(linger=False)
+            else:
+                self._idle.set(_FIRST_REQUEST)
 
     def _refuse(self, refusal: RequestRefused) -> None:
         """Answer a request that cannot be served, and close: nothing after it can be trusted (R4)."""
@@ -471,6 +479,8 @@ class HTTP1Connection(ResponseWriting, Protocol):
         self.site.connections.discard(self)
         self._hand_over(self.site.http2_connection())
         self._successor.dataReceived(data)
+        if self.site.draining:
+            self._successor.drain()
 
     def _begin_websocket(self, head: RequestHead, rest: bytes) -> bytes:
         assert self.facts is not None
@@ -501,6 +511,8 @@ class HTTP1Connection(ResponseWriting, Protocol):
             self._resume_reading()
         if early:
             socket.dataReceived(early)
+        if self.site.draining:
+            self.site.loop.call_soon(socket.drain)
         return socket
 
     def _hand_over(self, successor: Any) -> None:

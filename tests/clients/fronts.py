@@ -172,6 +172,7 @@ FRONTS: dict[str, Front] = {
     "tls": over_tls,
     "unix": over_unix_socket,
     "fd-ipv4": on_inherited(socket.AF_INET),
+    "fd-ipv6": on_inherited(socket.AF_INET6),
     "fd-unix": on_inherited(socket.AF_UNIX),
     "systemd": from_systemd,
     "circus": from_circus,

@@ -221,7 +221,7 @@ class Page:
         """What a reader sees in the first element that the selector finds."""
         return str(self.evaluate(f"document.querySelector({json.dumps(selector)}).innerText"))
 
-    def screenshot(self, path: Path, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+    def screenshot(self, path: Path, width: int = 1200, height: int = 960, dark: bool = False) -> None:
         """Save a picture of the page as a PNG file."""
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", {"features": [scheme]})

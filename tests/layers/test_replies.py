@@ -1,0 +1,144 @@
+"""Reply channels and their one reader, which nothing may end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from daphne.layers import replies as module
+from daphne.layers.memory import ChannelLayer
+from daphne.layers.replies import BacklogFull, Replies
+from tests.layers.driver import in_loop, until
+
+
+class Failing(ChannelLayer):
+    """Raises out of `receive_batch` as often as it is told to."""
+
+    failures = 0
+    calls = 0
+
+    async def receive_batch(self, channels, limit=100):
+        self.calls += 1
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("the layer has a cold")
+        return await super().receive_batch(channels, limit)
+
+
+@in_loop
+async def test_each_reply_reaches_its_inbox_in_order():
+    layer = ChannelLayer()
+    replies = Replies(layer, lambda channel, message: None)
+    inboxes = [replies.open(prefix) for prefix in (replies.http_prefix, replies.websocket_prefix) * 5]
+    for number in range(50):
+        await layer.send_async(inboxes[number % 10].name, {"number": number})
+    for index, inbox in enumerate(inboxes):
+        assert [(await inbox.get())["number"] for _ in range(5)] == list(range(index, 50, 10))
+    await replies.stop()
+
+
+@in_loop
+async def test_names_are_short_unique_and_of_the_process():
+    layer = ChannelLayer()
+    first, second = (Replies(layer, lambda *_: None) for _ in range(2))
+    assert first.http_prefix != second.http_prefix, "two servers may share one layer object"
+    names = {first.open(first.http_prefix).name for _ in range(1000)}
+    assert len(names) == 1000 and all(len(name) < 60 and name.isascii() for name in names)
+    await first.stop()
+
+
+@in_loop
+async def test_an_error_of_the_layer_is_logged_and_the_reader_goes_on(loop, caplog):
+    layer = Failing()
+    layer.failures = 5
+    replies = Replies(layer, lambda channel, message: None)
+    inbox = replies.open(replies.http_prefix)
+    for _ in range(5):
+        await asyncio.sleep(0.005)
+        loop.turn(module.LONGEST_PAUSE)
+    await layer.send_async(inbox.name, {"status": 200})
+    assert await inbox.get() == {"status": 200}
+    errors = [record for record in caplog.records if record.name == "daphne.server"]
+    assert [record.getMessage() for record in errors] == [
+        "Error trying to receive messages: the layer has a cold"
+    ] * 5
+    await replies.stop()
+
+
+@in_loop
+async def test_the_pauses_between_errors_grow_to_five_seconds(loop):
+    layer = Failing()
+    layer.failures = 1000
+    replies = Replies(layer, lambda channel, message: None)
+    replies.start()
+    for _ in range(600):  # a minute
+        await asyncio.sleep(0)
+        loop.turn(0.1)
+        await asyncio.sleep(0)
+    assert 12 <= layer.calls <= 20
+    await replies.stop()
+
+
+@in_loop
+async def test_b15_an_idle_reader_does_nothing(loop):
+    """B15: twenty polls a second, for ever."""
+    layer = Failing()
+    replies = Replies(layer, lambda channel, message: None)
+    replies.start()
+    for _ in range(100):
+        await asyncio.sleep(0)
+        loop.turn(10)
+    assert layer.calls == 1
+    await replies.stop()
+
+
+@in_loop
+async def test_what_cannot_be_understood_does_not_end_the_reader(caplog):
+    def broken(channel, message):
+        raise KeyError("type")
+
+    layer = ChannelLayer()
+    replies = Replies(layer, broken)
+    inbox = replies.open(replies.http_prefix)
+    await layer.send_async(replies.http_prefix + "control", {})
+    await layer.send_async(inbox.name, {"status": 200})
+    assert await inbox.get() == {"status": 200}
+    assert "could not be understood" in caplog.text
+    await replies.stop()
+
+
+@in_loop
+async def test_a_closed_inbox_is_an_unknown_channel(caplog):
+    caplog.set_level(logging.DEBUG)
+    layer = ChannelLayer()
+    replies = Replies(layer, lambda channel, message: None)
+    inbox = replies.open(replies.http_prefix)
+    replies.close(inbox)
+    await layer.send_async(inbox.name, {})
+    await until(lambda: f"Message on unknown channel {inbox.name!r} - discarding" in caplog.text)
+    assert len(replies) == 0
+    await replies.stop()
+
+
+@in_loop
+async def test_a_cancelled_get_loses_nothing():
+    replies = Replies(ChannelLayer(), lambda channel, message: None)
+    inbox = replies.open(replies.http_prefix)
+    getting = asyncio.ensure_future(inbox.get())
+    await asyncio.sleep(0)
+    inbox.put({"a": 1})
+    getting.cancel()
+    await asyncio.wait([getting])
+    if getting.cancelled():
+        assert await inbox.get() == {"a": 1}
+    await replies.stop()
+
+
+@in_loop
+async def test_too_large_a_backlog_becomes_an_error():
+    replies = Replies(ChannelLayer(), lambda channel, message: None)
+    inbox = replies.open(replies.http_prefix)
+    for _ in range(64):
+        inbox.put({"content": bytes(module.BACKLOG_LIMIT // 32)})
+    assert isinstance(await inbox.get(), BacklogFull)
+    await replies.stop()

@@ -1,0 +1,257 @@
+"""What becomes of HTTP requests when workers die. The workers here are hand-made, so that they can fall silent."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.layers.driver import (
+    CheckedLayer,
+    Client,
+    bridged,
+    http_scope,
+    in_loop,
+    one,
+    until,
+    websocket_scope,
+)
+
+
+class HandMade:
+    """A worker that does what the test says, and is not heard of otherwise."""
+
+    def __init__(self, layer, name="one"):
+        self.layer = layer
+        self.prefix = f"daphne.worker.{name}.{layer.client_prefix}!"
+
+    async def receive(self, channel="http.request"):
+        """The next request, not announced."""
+        return (await one(self.layer, channel))[1]
+
+    async def say(self, message, kind, **more):
+        control = message["reply_channel"].partition("!")[0] + "!control"
+        await self.layer.send_async(control, {"type": f"daphne.{kind}", "worker": self.prefix, **more})
+
+    async def take(self, channel="http.request"):
+        message = await self.receive(channel)
+        local = message["reply_channel"].partition("!")[2]
+        await self.say(message, "take", ids=[local], timeout=0)
+        return message
+
+    async def answer(self, message, **reply):
+        await self.layer.send_async(message["reply_channel"], {"status": 200, "daphne": {}, **reply})
+
+    async def told(self):
+        return (await one(self.layer, self.prefix))[1]
+
+
+async def pass_time(loop, seconds, step=0.25):
+    for _ in range(int(seconds / step)):
+        loop.turn(step)
+        await asyncio.sleep(0.002)
+
+
+@in_loop
+async def test_a_safe_request_is_asked_again_once_and_then_502(loop, caplog):
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=2) as bridge:
+        client = Client(bridge, http_scope("/page")).request()
+        first = await HandMade(layer, "one").take()
+        await pass_time(loop, 3.5)
+        second = await HandMade(layer, "two").take()
+        assert second["path"] == "/page" and second["reply_channel"] != first["reply_channel"]
+        assert not client.task.done()
+        await layer.send_async(first["reply_channel"], {"status": 200, "content": b"from the dead"})
+        await pass_time(loop, 3.5)
+        status, page = await client.response()
+        assert status == 502 and b"from the dead" not in page
+        assert "has been silent" in caplog.text
+
+
+@in_loop
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+async def test_others_are_502_as_soon_as_the_death_is_known(loop, method):
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=2) as bridge:
+        client = Client(bridge, http_scope(method=method)).request()
+        await HandMade(layer).take()
+        await pass_time(loop, 3.5)
+        assert (await client.response())[0] == 502
+
+
+@in_loop
+async def test_r13_a_response_that_has_begun_is_cut(loop):
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=2) as bridge:
+        client = Client(bridge, http_scope()).request()
+        worker = HandMade(layer)
+        await worker.answer(await worker.take(), content=b"a", more_content=True)
+        await pass_time(loop, 3.5)
+        await client.task
+        assert client.sent[-1]["more_body"] is True
+
+
+@in_loop
+async def test_a_worker_that_goes_on_speaking_is_not_dead(loop):
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=2) as bridge:
+        client = Client(bridge, http_scope()).request()
+        worker = HandMade(layer)
+        message = await worker.take()
+        for _ in range(10):
+            await pass_time(loop, 1)
+            await worker.say(message, "alive", timeout=0)
+        assert (await worker.told())["type"] == "daphne.alive", "and is answered"
+        await worker.answer(message)
+        assert (await client.response())[0] == 200
+
+
+@in_loop
+async def test_the_longer_of_two_time_limits_holds(loop):
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=1) as bridge:
+        client = Client(bridge, http_scope()).request()
+        worker = HandMade(layer)
+        message = await worker.take()
+        await worker.say(message, "alive", timeout=30)
+        await pass_time(loop, 20)
+        await worker.answer(message)
+        assert (await client.response())[0] == 200
+
+
+@in_loop
+async def test_a_bridge_that_stood_still_does_not_blame_its_workers(loop):
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=2) as bridge:
+        client = Client(bridge, http_scope()).request()
+        worker = HandMade(layer)
+        message = await worker.take()
+        await until(lambda: bridge.workers._workers)
+        loop.turn(60)
+        await asyncio.sleep(0.01)
+        assert not client.task.done()
+        await worker.answer(message)
+        assert (await client.response())[0] == 200
+
+
+@in_loop
+async def test_bye_is_believed_at_once():
+    layer = CheckedLayer()
+    async with bridged(layer) as bridge:
+        client = Client(bridge, http_scope(method="POST")).request()
+        worker = HandMade(layer)
+        await worker.say(await worker.take(), "bye")
+        assert (await client.response())[0] == 502
+
+
+@in_loop
+async def test_a_request_that_is_given_back_goes_to_another():
+    layer = CheckedLayer()
+    async with bridged(layer) as bridge:
+        client = Client(bridge, http_scope()).request()
+        first, second = HandMade(layer, "one"), HandMade(layer, "two")
+        message = await first.take()
+        await layer.send_async(message["reply_channel"], {"daphne": {"handback": True}})
+        await second.answer(await second.take(), content=b"hi")
+        assert await client.response() == (200, b"hi")
+
+
+@in_loop
+async def test_what_a_layer_notices_itself_is_believed_at_once():
+    class Watching(CheckedLayer):
+        def __init__(self):
+            super().__init__()
+            self.gone = asyncio.Event()
+
+        async def watch_async(self, prefix):
+            await self.gone.wait()
+
+    layer = Watching()
+    async with bridged(layer, worker_timeout=1000) as bridge:
+        client = Client(bridge, http_scope(method="POST")).request()
+        await HandMade(layer).take()
+        await until(lambda: bridge.workers._workers)
+        layer.gone.set()
+        assert (await client.response())[0] == 502
+
+
+# What a dead worker had received and not yet announced
+
+
+async def one_death_over(layer, bridge, loop):
+    """A worker receives two requests, announces the later one only, and dies."""
+    first = Client(bridge, http_scope("/unannounced")).request()
+    await until(lambda: layer.global_statistics()["messages_pending"] == 1)
+    second = Client(bridge, http_scope("/announced")).request()
+    worker = HandMade(layer)
+    unannounced = await worker.receive()
+    await worker.take()
+    await until(lambda: bridge.workers._workers)
+    await pass_time(loop, 3.5)
+    return first, second, unannounced
+
+
+@in_loop
+async def test_a_request_that_was_passed_over_is_offered_again(loop):
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=2) as bridge:
+        first, second, _ = await one_death_over(layer, bridge, loop)
+        other = HandMade(layer, "two")
+        answered = set()
+        while len(answered) < 2:
+            await until(
+                lambda: loop.turn(0.1) or layer.channel_statistics("http.request")["messages_pending"]
+            )
+            message = await other.take()
+            answered.add(message["path"])
+            await other.answer(message)
+        assert answered == {"/unannounced", "/announced"}
+        assert (await first.response())[0] == (await second.response())[0] == 200
+
+
+@in_loop
+async def test_with_classic_consumers_about_nothing_is_offered_twice(loop):
+    """They announce nothing, and one may have it in hand."""
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=2) as bridge:
+        client = Client(bridge, http_scope()).request()
+        await layer.send_async((await one(layer, "http.request"))[1]["reply_channel"], {"status": 200})
+        await client.response()
+        first, second, unannounced = await one_death_over(layer, bridge, loop)
+        other = HandMade(layer, "two")
+        await other.answer(await other.take())
+        await second.response()
+        await pass_time(loop, 5)
+        await layer.send_async(unannounced["reply_channel"], {"status": 200, "content": b"slow classic"})
+        assert await first.response() == (200, b"slow classic")
+
+
+@in_loop
+async def test_a_websocket_that_was_taken_and_not_accepted_is_offered_again(loop):
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=2) as bridge:
+        client = Client(bridge, websocket_scope())
+        await HandMade(layer, "one").take("websocket.connect")
+        await pass_time(loop, 3.5)
+        other = HandMade(layer, "two")
+        message = await other.take("websocket.connect")
+        assert "resume" not in message["daphne"]
+        await layer.send_async(message["reply_channel"], {"accept": True, "daphne": {}})
+        assert await client.next_sent() == {"type": "websocket.accept"}
+        client.leave()
+        await client.task
+
+
+@in_loop
+async def test_nothing_is_left_when_all_have_ended(loop):
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=2) as bridge:
+        worker = HandMade(layer)
+        for _ in range(20):
+            client = Client(bridge, http_scope()).request()
+            await worker.answer(await worker.take())
+            await client.response()
+        await pass_time(loop, 5)
+        workers = bridge.workers
+        assert not workers._workers and not workers._untaken and workers._heart is None

@@ -145,7 +145,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
             self._successor.readConnectionLost()
         elif self._closing:
             self.transport.loseConnection()
-        elif self.stream is None or self._body is not None:
+        elif self.stream is None or self._body is not None or self.stream.kind == "websocket":
             self._close(linger=False)
         else:
             self._input_ended = True
@@ -365,6 +365,8 @@ class HTTP1Connection(ResponseWriting, Protocol):
         if self._half_close is not None:
             self._half_close.cancel()
             self._half_close = None
+        if stream.kind == "websocket" and self._held:
+            self.keep_alive = False  # frames that were sent early must not pass for a request
         if not self.keep_alive or not (self._body is None or self.body_can_be_skipped()):
             self._close(linger=self._body is not None or bool(self._held))
         else:
@@ -493,7 +495,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
     def accept_websocket(self, stream: WebSocketStream, subprotocol: str | None, headers: Headers) -> Socket:
         """Complete the opening handshake (RFC 6455 section 4.2.2); the transport is the socket's then."""
         socket = open_socket(self.site, stream, negotiation.offered_extensions(self.request))
-        own = check_response(200, headers)
+        own = check_response(204, headers)  # which has no Content-Length either
         own.status = 101
         lines = [*self.head_lines(own, "1.1"), b"Upgrade: WebSocket", b"Connection: Upgrade"]
         if subprotocol is not None:

@@ -30,8 +30,8 @@ WEBSOCKET_VERSION = b"13"
 
 
 def wants_websocket(head: RequestHead) -> bool:
-    """Whether an HTTP/1.1 request asks to become a WebSocket (RFC 6455 section 4.2.1)."""
-    return b"websocket" in head.upgrade
+    """Whether a request asks to become a WebSocket (RFC 6455 section 4.2.1); HTTP/1.0 cannot (RFC 9110 section 7.8)."""
+    return b"websocket" in head.upgrade and head.http_version != "1.0"
 
 
 def check_upgrade(head: RequestHead) -> bytes:
@@ -41,8 +41,6 @@ def check_upgrade(head: RequestHead) -> bytes:
     """
     if head.method != "GET":
         raise RequestRefused(405, "a WebSocket handshake that is not GET", ((b"allow", b"GET"),))
-    if head.http_version != "1.1":
-        raise RequestRefused(400, "a WebSocket handshake in HTTP/1.0")
     if b"upgrade" not in head.connection:
         raise RequestRefused(400, "Upgrade without the connection option")
     if head.content_length or head.chunked:

@@ -48,7 +48,8 @@ _SLICE = 4096
 """Bytes that Autobahn's parser gets at a time: it copies what it has not read for every frame."""
 _LINGER = 2.0
 """Seconds that the peer has to read our close frame after we failed the connection."""
-_MOST_CONTROL_FRAMES = 1000
+_FLUSH = 60.0
+"""Seconds that the peer has to read what is left after its own close frame."""
 
 _SHORT = tuple(tuple(bytes((first, size)) for size in range(126)) for first in (0x81, 0x82))
 _pack_medium = struct.Struct("!BBH").pack
@@ -354,6 +355,7 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         self._end(closecodes.NO_STATUS if code is None else code, reason)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
+        self._abort_after(_FLUSH)
         return True
 
     def _fail_connection(self, code: int = closecodes.GOING_AWAY, reason: str = "") -> None:
@@ -383,9 +385,13 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
             self.transport.loseConnection()
         else:
             lose()
+        self._abort_after(_LINGER)
+
+    def _abort_after(self, seconds: float) -> None:
+        """Give the peer `seconds` for its part of the end."""
         self._heartbeat.close()
         self._heartbeat = Deadline(self.site.loop, self.transport.abortConnection)
-        self._heartbeat.set(_LINGER)
+        self._heartbeat.set(seconds)
 
     # ---- Socket: the stream's calls --------------------------------------------------------------
 
@@ -410,12 +416,7 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         self._write_close(code, reason)
         self.state = self.STATE_CLOSING
         self.resume_reading()
-        self._heartbeat.close()
-        self._heartbeat = Deadline(self.site.loop, self._close_not_answered)
-        self._heartbeat.set(max(self.site.settings.websocket_handshake_timeout, 1))
-
-    def _close_not_answered(self) -> None:
-        self.transport.abortConnection()
+        self._abort_after(max(self.site.settings.websocket_handshake_timeout, 1))
 
     def _write_close(self, code: int | None, reason: bytes) -> None:
         payload = b"" if code is None else code.to_bytes(2, "big") + reason
@@ -448,20 +449,19 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         if self._reading_paused or self.write_paused:
             self._pinged_at = 0.0
             self._heartbeat.set(settings.ping_interval)
-        elif self._pinged_at and self._heard_at <= self._pinged_at:
-            rest = self._pinged_at + settings.ping_timeout - now
-            if settings.ping_timeout <= 0:
-                self._heartbeat.set(settings.ping_interval)
-            elif rest > 0:
-                self._heartbeat.set(rest)
+        elif self._heard_at < self._pinged_at and settings.ping_timeout > 0:
+            due = self._pinged_at + settings.ping_timeout
+            if due > now:
+                self._heartbeat.set(due - now)
             else:
                 logger.info("WebSocket from %s dropped: no pong in ping_timeout", self.stream.scope["client"])
                 self.transport.abortConnection()
-        elif now - self._heard_at < settings.ping_interval:
+        elif self._heard_at + settings.ping_interval > now:
             self._pinged_at = 0.0
             self._heartbeat.set(self._heard_at + settings.ping_interval - now)
         else:
-            self._pinged_at = now
+            # Not the time of the last byte any more: a pong may come at the same tick of the clock as its ping.
+            self._pinged_at, self._heard_at = now, -1.0
             self.transport.write(b"\x89\x04" + int(now * 1000).to_bytes(8, "big")[-4:])
             waits = [settings.ping_interval, *([settings.ping_timeout] if settings.ping_timeout > 0 else [])]
             self._heartbeat.set(min(waits))

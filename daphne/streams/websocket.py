@@ -25,6 +25,9 @@ from daphne.streams.signal import Signal
 
 Event = dict[str, Any]
 
+_PER_MESSAGE = 32
+"""What a queued message counts beside its length, so that a flood of tiny ones is bounded too."""
+
 
 class Socket(Protocol):
     """The framing protocol of an accepted WebSocket, as the stream sees it."""
@@ -129,7 +132,7 @@ class WebSocketStream:
         if self._steps is not _OPEN:
             return
         self._messages.append(message)
-        self._queued += len(message)
+        self._queued += len(message) + _PER_MESSAGE
         if self._arrival is not None:
             self._arrival.fire()
         if self._queued > self._window and not self._reading_paused:
@@ -173,7 +176,7 @@ class WebSocketStream:
             await self._arrival.wait()
 
     def _message_event(self, message: str | bytes) -> Event:
-        self._queued -= len(message)
+        self._queued -= len(message) + _PER_MESSAGE
         if self._reading_paused and self._queued * 2 <= self._window:
             self._reading_paused = False
             if self.socket is not None and not self.disconnected:

@@ -62,6 +62,9 @@ class Bench:
         tasks = [task for task in asyncio.all_tasks(self.loop) if not task.done()]
         site, runner = self.server.service.site, self.server.service.runner
         left = (list(site.connections), list(runner.streams), tasks, self.loop.timers())
+        for task in tasks:
+            task.cancel()
+        self.loop.settle()
         self.loop.close()
         assert left == ([], [], [], [])
         assert not self.problems, self.problems

@@ -2,14 +2,13 @@
 
 Called by websocket.WebSocketConnection for every data frame from a client. Large payloads go through
 Autobahn's C masker (NVX) in place, small ones through one big-integer XOR, which beats the calls into C up to
-about a hundred bytes.
+about a hundred bytes. Where Autobahn was built without NVX, all do: its masker in Python takes a byte at a
+time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-from autobahn.websocket.xormasker import create_xor_masker
 
 _INTEGER_UP_TO = 128
 
@@ -19,14 +18,6 @@ def unmask_small(mask: bytes, payload: bytes) -> bytes:
     size = len(payload)
     key = (mask * ((size + 3) >> 2))[:size]
     return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
-
-
-def _portable(mask: bytes, payload: bytes) -> bytes | bytearray:
-    """The same through Autobahn's public masker, whichever it was built with."""
-    if len(payload) <= _INTEGER_UP_TO:
-        return unmask_small(mask, payload)
-    unmasked: bytes = create_xor_masker(mask, len(payload)).process(payload)
-    return unmasked
 
 
 def _in_c() -> Callable[[bytes, bytes], bytes | bytearray] | None:
@@ -54,5 +45,5 @@ def _in_c() -> Callable[[bytes, bytes], bytes | bytearray] | None:
     return unmask
 
 
-unmask: Callable[[bytes, bytes], bytes | bytearray] = _in_c() or _portable
+unmask: Callable[[bytes, bytes], bytes | bytearray] = _in_c() or unmask_small
 """`unmask(mask, payload)`: the payload as the client meant it; a bytearray where that saves a copy."""

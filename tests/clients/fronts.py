@@ -179,3 +179,5 @@ FRONTS: dict[str, Front] = {
     "supervisor": from_supervisor,
     "nginx": behind_nginx,
 }
+INHERITED = {"fd-ipv4", "fd-ipv6", "fd-unix", "systemd", "circus", "supervisor"}
+"""Those in which the server finds its socket open already."""

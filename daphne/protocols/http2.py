@@ -7,7 +7,7 @@ http2_reader makes events of bytes and calls this; http2_exchange serves each re
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
@@ -16,14 +16,14 @@ from zope.interface import implementer
 
 from daphne.errors import ConnectionFailed, RequestRefused, StreamReset
 from daphne.protocols import http2_frames as frames
-from daphne.protocols.http2_exchange import Exchange, Stream, time_stall
+from daphne.protocols.http2_exchange import Exchange, Stream
 from daphne.protocols.http2_head import check_trailers, read_head
 from daphne.protocols.http2_hpack import HeadBlocks
+from daphne.protocols.http2_life import ConnectionLife
 from daphne.protocols.http2_limits import Floods, Places
 from daphne.protocols.http2_output import Output
 from daphne.protocols.http2_priority import parse_priority
 from daphne.protocols.http2_reader import FrameReader
-from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers
 
 if TYPE_CHECKING:
@@ -31,21 +31,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("daphne.http_protocol")
 
-_LINGER = 2.0
-"""Seconds that a client which is still sending has to read why we close."""
-_FLUSH = 60.0
-"""Seconds that a client has to read the last answers after the connection has ended."""
-_ROUND_TRIP = 1.0
-"""Seconds after which a client is taken to have heard that the connection will end."""
-_MOST_UNREAD = 1000
-"""Answers to pings and settings that are made for a client which reads nothing."""
-
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
-class HTTP2Connection(Protocol):
+class HTTP2Connection(ConnectionLife, Protocol):
     """One connection. `exchanges` are the live streams by their number."""
 
-    transport: Any
     stream = None
     """Other connections have one exchange at a time; here each has its own, and each socket its own drain."""
     head_blocks: HeadBlocks
@@ -55,17 +45,8 @@ class HTTP2Connection(Protocol):
         self.exchanges: dict[int, Exchange] = {}
         self.floods = Floods(site.loop, site.settings)
         self.reader = FrameReader(site.settings, self.exchanges, self, self.floods)
-        self._idle = Deadline(site.loop, self._idle_expired)
-        self._block = Deadline(site.loop, self._block_too_slow)
-        self._stall = Deadline(site.loop, self._stalled_too_long)
-        self._write_deadline = Deadline(site.loop, self._peer_too_slow)
-        self._closing = False
-        self._last_taken = frames.LARGEST
-        """The highest stream that is served, once that has been said."""
-        self._draining = False
-        self._goodbye: Any = None
+        self.begin_life(site)
         self._served = 0
-        self._unread = 0
         self._greeted = False
         self._settings_known = False
         self._priorities: dict[int, bytes] = {}
@@ -93,11 +74,11 @@ class HTTP2Connection(Protocol):
         if settings.http2_connection_window > frames.DEFAULT_WINDOW:
             more = settings.http2_connection_window - frames.DEFAULT_WINDOW
             self.output.allow(0, more)
-        self._idle.set(settings.request_head_timeout)
+        self.allow(settings.request_head_timeout)
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client; what they bring about is written at once."""
-        if self._closing:
+        if self.closing:
             return
         output, reader = self.output, self.reader
         output.gathering = True
@@ -109,64 +90,34 @@ class HTTP2Connection(Protocol):
                 # stop others.
                 output.allow(0, window - reader.credit)
                 reader.credit = window
-            if reader.unfinished or self._block.is_set:
-                self._watch_unfinished(len(data))
+            if reader.unfinished or self.block.is_set:
+                self.watch_unfinished(len(data))
         except ConnectionFailed as failure:
-            self._fail(failure)
+            self.fail(failure)
         finally:
             output.gathering = False
             output.flush()
 
-    def _watch_unfinished(self, size: int) -> None:
-        """A field block must be complete in time, and DATA that is on its way counts as body that comes."""
-        kind, stream_id = self.reader.unfinished or (-1, 0)
-        if kind in (frames.HEADERS, frames.CONTINUATION):
-            if not self._block.is_set:
-                self._block.set(self.site.settings.request_head_timeout)
-            return
-        self._block.clear()
-        if kind == frames.DATA and stream_id in self.exchanges:
-            self.exchanges[stream_id].body_coming(size)
-
     def readConnectionLost(self) -> None:
         """The client sends no more; what it asked for completely is still answered."""
-        if self._closing:
+        if self.closing:
             self.transport.loseConnection()
             return
         for exchange in list(self.exchanges.values()):
             if exchange.receiving:
                 exchange.reset(frames.CANCEL)
-            elif exchange.stream is not None:
-                self.site.loop.call_later(
-                    self.site.settings.half_close_timeout, exchange.stream.client_half_closed
-                )
-        self._draining = True
-        self._last_taken = self.reader.highest
-        self._close_when_done()
+        self.end_of_input()
 
     def writeConnectionLost(self) -> None:
         """We send no more; nothing to do."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, for whatever reason."""
-        self._closing = True
+        self.closing = True
         self.site.connections.discard(self)
         self.site.admission.leave(self.transport)
-        self._end_exchanges()
-        self._close_deadlines()
-
-    def _end_exchanges(self) -> None:
-        exchanges = list(self.exchanges.values())
-        self.exchanges.clear()
-        for exchange in exchanges:
-            exchange.gone()
-
-    def _close_deadlines(self) -> None:
-        for deadline in (self._idle, self._block, self._stall, self._write_deadline):
-            deadline.close()
-        if self._goodbye is not None:
-            self._goodbye.cancel()
-            self._goodbye = None
+        self.end_exchanges()
+        self.close_deadlines()
 
     # ---- the reader's events ---------------------------------------------------------------------
 
@@ -174,7 +125,7 @@ class HTTP2Connection(Protocol):
         """A field block opens a stream."""
         self._check_room(stream_id)
         if not self.exchanges:
-            self._idle.clear()
+            self.idle.clear()
         exchange = Exchange(self, stream_id)
         if ended:
             exchange.receiving = False
@@ -193,7 +144,7 @@ class HTTP2Connection(Protocol):
 
     def _check_room(self, stream_id: int) -> None:
         """Raise StreamReset(REFUSED_STREAM) for a request that finds no place; the client may try again."""
-        if stream_id > self._last_taken:
+        if stream_id > self.last_taken:
             raise StreamReset(frames.REFUSED_STREAM, "the connection ends")
         if not self._places.room_beside(len(self.exchanges)):
             if self._settings_known:
@@ -215,7 +166,7 @@ class HTTP2Connection(Protocol):
 
     def stream_failed(self, stream_id: int, error: StreamReset) -> None:
         """The client has broken a rule on a stream, or found no place for it."""
-        if error.code == frames.REFUSED_STREAM and (self._draining or not self._settings_known):
+        if error.code == frames.REFUSED_STREAM and (self.draining or not self._settings_known):
             self.floods.frame()  # it could not know
         else:
             self.floods.reset()
@@ -226,7 +177,7 @@ class HTTP2Connection(Protocol):
         else:
             self.output.reset(stream_id, error.code)
             self.reader.forget(stream_id, True)
-            self._close_when_done()
+            self.close_when_done()
 
     def stream_reset(self, stream_id: int, code: int) -> None:
         """The client has ended a stream."""
@@ -243,8 +194,8 @@ class HTTP2Connection(Protocol):
         if not self._greeted:
             self._greeted = True
             if not self.exchanges:
-                self._idle.set(self.site.settings.keep_alive_timeout)
-        self._count_reply()
+                self.allow(self.site.settings.keep_alive_timeout)
+        self.count_reply()
         self.output.acknowledge_settings()
 
     def settings_acknowledged(self) -> None:
@@ -265,27 +216,8 @@ class HTTP2Connection(Protocol):
 
     def ping_received(self, payload: bytes) -> None:
         """A ping: answer it."""
-        self._count_reply()
+        self.count_reply()
         self.output.ping(payload, answer=True)
-
-    def _count_reply(self) -> None:
-        if self.output.paused:
-            self._unread += 1
-            if self._unread > _MOST_UNREAD:
-                raise ConnectionFailed(
-                    frames.ENHANCE_YOUR_CALM, "replies pile up", limit="http2_max_frames_per_second"
-                )
-
-    def pong_received(self, payload: bytes) -> None:
-        """The answer to the ping that follows our first GOAWAY: whatever was under way has arrived."""
-        if self._goodbye is not None:
-            self._goodbye.cancel()
-            self._say_goodbye()
-
-    def goaway_received(self, code: int) -> None:
-        """The client opens no more streams: close when it has its answers."""
-        self._draining = True
-        self._close_when_done()
 
     # ---- the exchanges' calls --------------------------------------------------------------------
 
@@ -295,100 +227,12 @@ class HTTP2Connection(Protocol):
             return
         exchange.close_deadlines()
         self.reader.forget(exchange.id, exchange.receiving)
-        if not self.exchanges and not self._closing:
-            self._idle.set(self.site.settings.keep_alive_timeout)
-            self._close_when_done()
+        if not self.exchanges and not self.closing:
+            self.allow(self.site.settings.keep_alive_timeout)
+            self.close_when_done()
 
     def stream_left(self, stream: Stream) -> None:
         """A stream's client has gone."""
         stream.client_left()
         self.site.left(stream)
         self._places.left_behind(stream)
-
-    # ---- back-pressure ---------------------------------------------------------------------------
-
-    def pauseProducing(self) -> None:
-        """The transport holds more than its high-water mark (IPushProducer)."""
-        self.output.paused = True
-        settings = self.site.settings
-        if settings.min_response_rate:
-            held = max(settings.write_buffer_size, 65536)
-            self._write_deadline.set(settings.rate_grace + held / settings.min_response_rate)
-
-    def resumeProducing(self) -> None:
-        """The transport has room again (IPushProducer)."""
-        self.output.paused = False
-        self._unread = 0
-        self._write_deadline.clear()
-        self.output.flush()
-
-    def stopProducing(self) -> None:
-        """The transport is gone (IPushProducer); connectionLost follows."""
-
-    def _peer_too_slow(self) -> None:
-        self.site.limit_fired("min_response_rate", self.facts.client)
-        self.transport.abortConnection()
-
-    def stall(self, sent: int | None) -> None:
-        """The client keeps the connection's window shut, or lets `sent` bytes through, or (None) all."""
-        time_stall(self._stall, sent, self.site.settings)
-
-    def _stalled_too_long(self) -> None:
-        self._fail(ConnectionFailed(frames.ENHANCE_YOUR_CALM, "window shut", limit="http2_stall_timeout"))
-
-    # ---- the end ---------------------------------------------------------------------------------
-
-    def _block_too_slow(self) -> None:
-        self._fail(
-            ConnectionFailed(frames.ENHANCE_YOUR_CALM, "field block too slow", limit="request_head_timeout")
-        )
-
-    def _idle_expired(self) -> None:
-        if self._closing:
-            self.transport.abortConnection()
-        else:
-            self._close(frames.NO_ERROR, "idle", linger=False)
-
-    def drain(self) -> None:
-        """The server stops: let requests that are under way arrive, answer them, close (section 6.8)."""
-        if self._draining or self._closing:
-            return
-        self._draining = True
-        self.output.goaway(frames.LARGEST, frames.NO_ERROR)
-        self.output.ping(b"goodbye!", answer=False)
-        self._goodbye = self.site.loop.call_later(_ROUND_TRIP, self._say_goodbye)
-
-    def _say_goodbye(self) -> None:
-        self._goodbye = None
-        self._last_taken = self.reader.highest
-        self.output.goaway(self._last_taken, frames.NO_ERROR)
-        self._close_when_done()
-
-    def _close_when_done(self) -> None:
-        if self._draining and self._goodbye is None and not self.exchanges and not self._closing:
-            self._close(frames.NO_ERROR, "", linger=False)
-
-    def _fail(self, failure: ConnectionFailed) -> None:
-        """The client has broken a rule of the connection, or a limit: nothing more of it is read."""
-        if failure.limit:
-            self.site.limit_fired(failure.limit, self.facts.client)
-        else:
-            logger.debug("Connection from %s failed: %s", self.facts.client, failure.reason)
-        self._close(failure.code, failure.reason, linger=True)
-
-    def _close(self, code: int, reason: str, linger: bool) -> None:
-        """Say GOAWAY, flush and close; a client that is still sending gets time to read it."""
-        if self._closing:
-            return
-        self._closing = True
-        self._end_exchanges()
-        self._close_deadlines()
-        self.output.goaway(self.reader.highest, code, reason)
-        self.output.flush()
-        self.transport.unregisterProducer()
-        if linger and hasattr(self.transport, "loseWriteConnection"):
-            self.transport.loseWriteConnection()
-            self._idle.set(_LINGER)
-        else:
-            self.transport.loseConnection()
-            self._idle.set(_FLUSH)

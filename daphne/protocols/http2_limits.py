@@ -35,13 +35,12 @@ class Bucket:
 
     def take(self) -> None:
         """Take one drop. Raises ConnectionFailed(ENHANCE_YOUR_CALM) when none is left."""
-        if self._left < 1:
-            now = self._loop.time()
-            self._left = min(self._rate, self._left + (now - self._at) * self._rate)
-            self._at = now
-            if self._left < 1:
-                raise ConnectionFailed(ENHANCE_YOUR_CALM, f"more than {self._name}", limit=self._name)
-        self._left -= 1
+        now = self._loop.time()
+        left = min(self._rate, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if left < 1:
+            raise ConnectionFailed(ENHANCE_YOUR_CALM, f"more than {self._name}", limit=self._name)
+        self._left = left - 1
 
 
 class Floods:

@@ -224,18 +224,22 @@ class FrameReader:
         self._events.body_received(stream_id, payload, ended)
 
     def _data_on_no_stream(self, stream_id: int, ended: bool) -> None:
-        if stream_id == 0 or stream_id > self.highest:
+        if self._is_idle(stream_id):
             raise ConnectionFailed(PROTOCOL_ERROR, "DATA on a stream that is not open")
         if not self._may_be_under_way(stream_id):
             raise ConnectionFailed(frames.STREAM_CLOSED, "DATA on a stream that is closed")
         if ended:
             self._closed[stream_id] = False
 
+    def _is_idle(self, stream_id: int) -> bool:
+        """Whether no stream has had that number; those that a server opens are even, and we open none."""
+        return stream_id > self.highest or not stream_id & 1
+
     def _rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:
         """RFC 9113 section 6.4."""
         if len(payload) != 4:
             raise ConnectionFailed(FRAME_SIZE_ERROR, "RST_STREAM")
-        if stream_id == 0 or stream_id > self.highest:
+        if self._is_idle(stream_id):
             raise ConnectionFailed(PROTOCOL_ERROR, "RST_STREAM on a stream that is not open")
         if stream_id in self._streams:
             self._events.stream_reset(stream_id, int.from_bytes(payload, "big"))
@@ -291,7 +295,7 @@ class FrameReader:
         if len(payload) != 4:
             raise ConnectionFailed(FRAME_SIZE_ERROR, "WINDOW_UPDATE")
         increment = int.from_bytes(payload, "big") & frames.LARGEST
-        if stream_id > self.highest:
+        if stream_id and self._is_idle(stream_id):
             raise ConnectionFailed(PROTOCOL_ERROR, "WINDOW_UPDATE on a stream that is not open")
         self._floods.window_update(increment)
         if stream_id and stream_id not in self._streams:

@@ -1,0 +1,22 @@
+"""The Django application `daphne`: put first in INSTALLED_APPS, it gives `runserver` and the system check.
+
+Loaded by Django; calls daphne.checks.
+"""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core.checks import Tags, register
+
+from daphne.checks import check_daphne_installed
+
+
+class DaphneConfig(AppConfig):  # type: ignore[misc]  # Django has no types
+    """What Django knows of us."""
+
+    name = "daphne"
+    verbose_name = "Daphne"
+
+    def ready(self) -> None:
+        """Register the system check."""
+        register(check_daphne_installed, Tags.staticfiles)

@@ -53,12 +53,15 @@ class Inbox:
         "name",
         "offer",
         "prefix",
+        "received",
         "worker",
     )
 
     def __init__(self, prefix: str, local: str, loop: asyncio.AbstractEventLoop) -> None:
         self.name = prefix + local
         self.prefix = prefix
+        self.received = 0
+        """How many replies have come."""
         self.offer = 0
         """The number under which the connection was offered to the workers; see `Workers.offered`."""
         self.local = local
@@ -74,6 +77,7 @@ class Inbox:
         """Append a reply, or whatever else the reader of this inbox is to know."""
         messages = self._messages
         messages.append(message)
+        self.received += 1
         if self._waiter is not None:
             if not self._waiter.done():
                 self._waiter.set_result(None)

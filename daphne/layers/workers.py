@@ -36,13 +36,17 @@ TAKE_BACK_TIME = 0.3
 class KnownWorker:
     """One worker process, as seen from here."""
 
-    __slots__ = ("dead", "heard_at", "inboxes", "prefix", "timeout", "watch")
+    __slots__ = ("dead", "heard_at", "inboxes", "prefix", "replies", "replies_to_ended", "timeout", "watch")
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.inboxes: set[Inbox] = set()
         self.heard_at = 0.0
         self.timeout = 0.0
+        self.replies = 0
+        """How many replies had come from it when that was last looked at."""
+        self.replies_to_ended = 0
+        """How many of them were for connections that have ended."""
         self.dead = False
         self.watch: asyncio.Task[None] | None = None
 
@@ -121,6 +125,7 @@ class Workers:
         worker, inbox.worker = inbox.worker, None
         if worker is not None:
             worker.inboxes.discard(inbox)
+            worker.replies_to_ended += inbox.received
 
     async def confirm(self, inbox: Inbox, size: int) -> None:
         """A reply of `size` bytes has been passed on to the client; tell its worker now and then."""
@@ -192,7 +197,7 @@ class Workers:
             for worker in list(self._workers.values()):
                 if overslept:  # this process stood still, and heartbeats are waiting to be read
                     worker.heard_at = loop.time()
-                elif worker.inboxes and loop.time() - worker.heard_at > max(self._timeout, worker.timeout):
+                elif worker.inboxes and self._is_silent(worker, loop.time()):
                     self._lose(worker, f"has been silent for {loop.time() - worker.heard_at:.1f} seconds")
                 elif worker.inboxes:
                     await self._sender.try_send(
@@ -203,6 +208,14 @@ class Workers:
             if worker.watch is not None:
                 worker.watch.cancel()
         self._workers.clear()
+
+    def _is_silent(self, worker: KnownWorker, now: float) -> bool:
+        """Whether neither a heartbeat nor a reply of the worker has come for its whole time."""
+        replies = worker.replies_to_ended + sum(inbox.received for inbox in worker.inboxes)
+        if replies > worker.replies:  # its heartbeats may be waiting behind many of them
+            worker.replies = replies
+            worker.heard_at = now
+        return now - worker.heard_at > max(self._timeout, worker.timeout)
 
     async def _watch(self, layer: WatchingLayer, worker: KnownWorker) -> None:
         await layer.watch_async(worker.prefix)

@@ -8,14 +8,16 @@ for a connection comes to that prefix and the connection's id, heartbeats to the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Callable
 from typing import Protocol
 
+from daphne.errors import ChannelFull, LayerUnavailable
 from daphne.layers.interface import AsyncLayer, Message
 from daphne.layers.replies import CONTROL
-from daphne.layers.sending import LineSender
+from daphne.layers.sending import Abandoned, LineSender
 from daphne.layers.workers import BEATS
 
 log = logging.getLogger("daphne.worker")
@@ -49,6 +51,7 @@ class FrontEnd:
         self.heard_at = 0.0
         self.timeout = 0.0
         self.runs: dict[str, Run] = {}
+        self.heartbeat: asyncio.Task[None] | None = None
 
 
 class FrontEnds:
@@ -131,19 +134,23 @@ class FrontEnds:
                     self._lose(front_end, silence)
                 elif not front_end.runs and silence > IDLE_TIME:
                     self._forget(front_end)
-                if front_end.runs:
-                    await self.say_alive(front_end)
+                if front_end.runs and (front_end.heartbeat is None or front_end.heartbeat.done()):
+                    # A task, for it may have to stand in line where the front end has much to read.
+                    front_end.heartbeat = loop.create_task(self._say_alive(front_end))
 
-    async def say_alive(self, front_end: FrontEnd) -> None:
+    async def _say_alive(self, front_end: FrontEnd) -> None:
         """One heartbeat, and what has been worked off since the last."""
         message = {"type": "daphne.alive", "worker": front_end.own_prefix, "timeout": self.timeout}
-        await self._sender.try_send(front_end.control, message)
+        with contextlib.suppress(ChannelFull, LayerUnavailable, Abandoned):
+            await self._sender.send(front_end.control, message, self.timeout)
         for run in list(front_end.runs.values()):
             await run.confirm()
 
     async def say_bye(self) -> None:
         """Tell every front end that this worker ends in order."""
         for front_end in self._by_process.values():
+            if front_end.heartbeat is not None:
+                front_end.heartbeat.cancel()
             await self._sender.try_send(
                 front_end.control, {"type": "daphne.bye", "worker": front_end.own_prefix}
             )

@@ -1,4 +1,4 @@
-"""What becomes of HTTP requests when workers die. The workers here are hand-made, so that they can fall silent."""
+"""What becomes of requests when workers die. The workers here are hand-made, so that they can fall silent."""
 
 from __future__ import annotations
 
@@ -105,6 +105,24 @@ async def test_a_worker_that_goes_on_speaking_is_not_dead(loop):
         assert (await worker.told())["type"] == "daphne.alive", "and is answered"
         await worker.answer(message)
         assert (await client.response())[0] == 200
+
+
+@in_loop
+async def test_replies_count_as_life(loop):
+    """Under load heartbeats may have to wait behind replies."""
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=2) as bridge:
+        client = Client(bridge, http_scope()).request()
+        worker = HandMade(layer)
+        message = await worker.take()
+        await worker.answer(message, content=b"0", more_content=True)
+        for _ in range(10):
+            await pass_time(loop, 1)
+            await layer.send_async(
+                message["reply_channel"], {"content": b"1", "more_content": True, "daphne": {}}
+            )
+        await layer.send_async(message["reply_channel"], {"daphne": {}})
+        assert await client.response() == (200, b"0" + b"1" * 10)
 
 
 @in_loop

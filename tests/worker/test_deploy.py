@@ -226,6 +226,5 @@ async def _deploys_and_deaths(deployment):
     logged = len(LOST.findall(deployment.front.output))
     assert lost <= logged, f"{lost} messages are lost, {logged} of them logged"
     assert set(load.answers) == {200}
-    print(
-        f"{sum(s.sent for s in load.sockets)} messages, {lost} lost, {logged} logged, {len(load.answers)} requests"
-    )
+    sent = sum(socket.sent for socket in load.sockets)
+    print(f"{sent} messages, {lost} lost, {logged} logged; {len(load.answers)} requests")

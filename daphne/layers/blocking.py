@@ -70,6 +70,7 @@ class BlockingDoor(ABC):
 
     def __init__(self) -> None:
         self._abandoned: list[object] = []
+        self._closers: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
         self.begin_anew()
         _layers.add(self)
 
@@ -81,13 +82,16 @@ class BlockingDoor(ABC):
         """Keep, untouched, what belongs to the parent process: to close it would disturb the parent."""
         self._abandoned.append(inherited)
 
-    def close_with_loop(self) -> AsyncGenerator[None]:
-        """Close the layer when the running loop is shut down in order, as `asyncio.run` does. Keep the result
-        for as long as the layer is used on this loop."""
-        generator = self._until_the_loop_ends()
+    def close_with_loop(self) -> None:
+        """Close the layer when the running loop is shut down in order, as `asyncio.run` does."""
+        loop = asyncio.get_running_loop()
+        if loop in self._closers:
+            return
+        for ended in [loop for loop in self._closers if loop.is_closed()]:
+            del self._closers[ended]
+        closer = self._closers[loop] = self._until_the_loop_ends()
         with suppress(StopIteration):
-            generator.__anext__().__await__().__next__()  # runs up to its first yield; nothing waits in there
-        return generator
+            closer.__anext__().__await__().__next__()  # runs up to its first yield; nothing waits in there
 
     async def _until_the_loop_ends(self) -> AsyncGenerator[None]:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from re import Pattern
 from typing import Any
 
@@ -222,18 +222,18 @@ class ChannelLayer(BlockingDoor):
         loop = asyncio.get_running_loop()
         side = self._sides.get(loop)
         if side is None:
-            side = self._sides[loop] = _LoopSide(self._put_back, self.close_with_loop())
+            self.close_with_loop()
+            side = self._sides[loop] = _LoopSide(self._put_back)
         return side
 
 
 class _LoopSide:
     """One loop's connection to the broker, and the receives under way on it."""
 
-    def __init__(self, put_back: Callable[[Batch], Awaitable[None]], closing: AsyncGenerator[None]) -> None:
+    def __init__(self, put_back: Callable[[Batch], Awaitable[None]]) -> None:
         self.attachment: Attachment | None = None
         self.attaching: asyncio.Task[Broker | Attachment] | None = None
         self.arrivals = Arrivals(self._begin, lambda names: [names], put_back)
-        self._closing = closing
 
     async def attach(self, place: Place) -> Attachment:
         """Connect to the broker. OSError when nobody listens, LayerUnavailable when it is a stranger."""
@@ -244,6 +244,9 @@ class _LoopSide:
         if not place.is_trusted(transport.get_extra_info("socket")):
             transport.abort()
             raise LayerUnavailable(f"the local layer's socket {place.path} belongs to another user's process")
+        await attachment.admitted
+        if not attachment.is_usable:
+            raise ConnectionResetError("the broker leaves")
         self.attachment = attachment
         return attachment
 
@@ -258,7 +261,7 @@ class _LoopSide:
 
     def _begin(self, names: Names, limit: int) -> AttachmentFetch:
         if self.attachment is None:
-            raise BrokerGone("the broker of the local layer has gone")
+            raise Closed("the broker of the local layer has left")
         return AttachmentFetch(self.attachment, names, limit)
 
     def _detach(self, attachment: Attachment) -> None:

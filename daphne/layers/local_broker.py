@@ -5,8 +5,9 @@ Called by the local layer of the process that holds the lock, directly; by other
     request  (number, operation, arguments...)      answer  (number, status, value)
 
 Each request has one answer. `receive` is answered when there is something (or when it is cancelled, with
-nothing), `watch` when the owner of the prefix has gone. An answer with the number 0 says that the broker is
-about to leave: the client then ends its side, and attaches anew. Calls `mailboxes` and `local_place`.
+nothing), `watch` when the owner of the prefix has gone. Answers with the number 0 nobody asked for: the first
+says whether the client is let in, a later one that the broker is about to leave; the client then ends its
+side, and attaches anew. Calls `mailboxes` and `local_place`.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from daphne.layers.local_frames import FrameProtocol
 from daphne.layers.local_place import Place
 from daphne.layers.mailboxes import Batch, Closed, LoopEvent, Mailboxes, Waiter
 
-DONE, FULL, FAILED = 0, 1, 2
+DONE, FULL, FAILED, LEAVING = 0, 1, 2, 3
 """The statuses of answers."""
-LEAVING = 0
-"""The number of the answer that nobody asked for."""
+UNASKED = 0
+"""The number of answers that nobody asked for."""
+VERSION = 1
+"""Of these frames; told to each client that is let in."""
 ENOUGH_BYTES = 1024 * 1024
 """An answer with messages ends when they have this size together."""
 UNCLAIMED = 2.0
@@ -150,7 +153,10 @@ class Broker:
         """A connection was accepted."""
         if not self._place.is_trusted(connection):
             log.error("Refused a process of another user on %s", self._place.path)
-            client.abort()
+            client.write_frame(UNASKED, FAILED, "the broker serves other users")
+            client.close()
+            return
+        client.write_frame(UNASKED, DONE, VERSION)
         self._clients.add(client)
         if self.leaving:
             client.part()
@@ -223,7 +229,7 @@ class _Client(FrameProtocol):
         """Tell the client that the broker leaves, and end its receives."""
         for number in list(self._receives):
             self._cancel(number)
-        self.write_frame(LEAVING, DONE, None)
+        self.write_frame(UNASKED, LEAVING, None)
 
     def frame_received(self, *fields: Any) -> None:
         """Called with each request."""

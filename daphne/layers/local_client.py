@@ -13,8 +13,9 @@ from typing import Any
 
 from daphne.errors import ChannelFull, LayerError, LayerUnavailable
 from daphne.layers.arrivals import Names, is_shared
-from daphne.layers.local_broker import DONE, FULL, LEAVING
+from daphne.layers.local_broker import DONE, FULL, LEAVING, UNASKED, VERSION
 from daphne.layers.local_frames import FrameProtocol
+from daphne.layers.mailboxes import Closed
 
 log = logging.getLogger("daphne.layers.local")
 
@@ -33,17 +34,23 @@ class Attachment(FrameProtocol):
         self._pending: dict[int, asyncio.Future[Any]] = {}
         self._left = False
         self.closed: asyncio.Future[None] = self._loop.create_future()
+        self.admitted: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether new requests may be made."""
+        return not (self._left or self.closed.done())
 
     async def call(self, operation: str, *arguments: Any) -> Any:
-        """Ask, and wait for the answer. Raises ChannelFull, BrokerGone."""
+        """Ask, and wait for the answer. Raises ChannelFull, BrokerGone, Closed (then it was not asked)."""
         return await self.ask(operation, *arguments)[1]
 
     def ask(self, operation: str, *arguments: Any) -> tuple[int, asyncio.Future[Any]]:
         """Ask: the number of the request, and the answer to come."""
         number = next(self._numbers)
         answer: asyncio.Future[Any] = self._loop.create_future()
-        if self.closed.done():
-            answer.set_exception(BrokerGone("the broker of the local layer has gone"))
+        if not self.is_usable:
+            answer.set_exception(Closed("the broker of the local layer has left"))
         else:
             self._pending[number] = answer
             self.write_frame(number, operation, *arguments)
@@ -60,18 +67,14 @@ class Attachment(FrameProtocol):
 
     def tell(self, operation: str, number: int) -> None:
         """End a request early; the answer is that request's."""
-        if not self.closed.done():
-            self.write_frame(LEAVING, operation, number)
+        if self.is_usable:
+            self.write_frame(UNASKED, operation, number)
 
     def frame_received(self, *fields: Any) -> None:
         """Called with each answer."""
         number, status, value = fields
-        if number == LEAVING:
-            self._left = True
-            self._on_leaving(self)
-            self.flush_frames()
-            if self._transport is not None:
-                self._transport.write_eof()
+        if number == UNASKED:
+            self._told(status, value)
             return
         answer = self._pending.pop(number, None)
         if answer is None or answer.done():
@@ -83,9 +86,24 @@ class Attachment(FrameProtocol):
         else:
             answer.set_exception(LayerError(value))
 
+    def _told(self, status: int, value: Any) -> None:
+        if status == LEAVING:
+            self._left = True
+            self._on_leaving(self)
+            self.flush_frames()
+            if self._transport is not None:
+                self._transport.write_eof()
+        elif status == DONE and value == VERSION:
+            self.admitted.set_result(None)
+        else:
+            reason = f"it speaks version {value}" if status == DONE else value
+            self.admitted.set_exception(LayerUnavailable(f"the local layer's broker refuses: {reason}"))
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop, at once when the broker's process dies."""
         self.closed.set_result(None)
+        if not self.admitted.done():  # the broker left before it saw this connection
+            self.admitted.set_exception(ConnectionResetError())
         self._on_leaving(self)
         pending, self._pending = self._pending, {}
         if exc is None and any(not answer.done() for answer in pending.values()) and not self._left:

@@ -78,7 +78,7 @@ class ChannelLayer(BlockingDoor):
         """Called once more in a forked child."""
         super().begin_anew()
         self.abandon(getattr(self, "_sides", None))
-        self._sides: dict[asyncio.AbstractEventLoop, tuple[LoopSide, object]] = {}
+        self._sides: dict[asyncio.AbstractEventLoop, LoopSide] = {}
 
     async def send_async(self, channel: str, message: Message) -> None:
         """See `interface.AsyncLayer`."""
@@ -155,7 +155,7 @@ class ChannelLayer(BlockingDoor):
 
     async def close_async(self) -> None:
         """Give back what cancelled receives were about to get; close this loop's connections."""
-        side, _ = self._sides.pop(asyncio.get_running_loop(), (None, None))
+        side = self._sides.pop(asyncio.get_running_loop(), None)
         if side is not None:
             await side.close()
 
@@ -175,8 +175,9 @@ class ChannelLayer(BlockingDoor):
 
             for closed in [loop for loop in self._sides if loop.is_closed()]:
                 del self._sides[closed]
-            self._sides[loop] = LoopSide(self._addresses, self._wire), self.close_with_loop()
-        return self._sides[loop][0]
+            self.close_with_loop()
+            self._sides[loop] = LoopSide(self._addresses, self._wire)
+        return self._sides[loop]
 
 
 def _literally(text: str) -> str:

@@ -22,6 +22,9 @@ from daphne.layers.interface import AsyncLayer
 from tests.layers import classic_layer
 from tests.layers.redis_server import RedisServer
 
+TIME_LIMIT = 90
+"""Seconds for one scenario; machines that are busy with other things are slow."""
+
 _prefixes = itertools.count()
 
 
@@ -141,7 +144,7 @@ CANNOT = {
 
 
 def scenario(kinds: list[str] | None = None, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Run the coroutine function over each kind of layer, made with `options`, within half a minute."""
+    """Run the coroutine function over each kind of layer, made with `options`, within `TIME_LIMIT`."""
 
     def decorate(function: Callable[[Ends], Any]) -> Any:
         @pytest.mark.parametrize("kind", kinds or list(KINDS))
@@ -158,7 +161,7 @@ def scenario(kinds: list[str] | None = None, **options: Any) -> Callable[[Callab
 
 
 async def _run(function: Callable[[Ends], Any], kind: str, options: dict[str, Any]) -> None:
-    async with asyncio.timeout(30), KINDS[kind](**options) as (sender, receiver):
+    async with asyncio.timeout(TIME_LIMIT), KINDS[kind](**options) as (sender, receiver):
         try:
             await function(Ends(kind, sender, receiver))
         finally:

@@ -35,6 +35,8 @@ def tls_options(context_factory: Any) -> TLSOptions | None:
         return None
     given = context_factory
     only_new, only_old = given._options & SSL.OP_NO_TLSv1_2, given._options & SSL.OP_NO_TLSv1_3
+    if only_new and only_old:
+        return None  # neither is allowed: whatever that is to be, it is not ours
     plain = CertificateOptions(
         raiseMinimumTo=TLSVersion.TLSv1_3 if only_new else None,
         lowerMaximumSecurityTo=TLSVersion.TLSv1_2 if only_old else None,

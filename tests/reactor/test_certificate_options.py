@@ -70,11 +70,11 @@ def test_what_the_loop_can_do_too(pair: dict[str, Any], localhost: Issued, tmp_p
 
 
 def test_the_newest_tls_may_be_bounded(pair: dict[str, Any]) -> None:
-    try:
-        bounded = CertificateOptions(**pair, lowerMaximumSecurityTo=TLSVersion.TLSv1_2)
-    except ValueError as error:
-        pytest.skip(f"this Twisted does not let the oldest and the newest TLS be the same: {error}")
+    bounded = CertificateOptions(**pair, lowerMaximumSecurityTo=TLSVersion.TLSv1_2)
     options = tls_options(bounded)
+    if bounded._options & SSL.OP_NO_TLSv1_2:  # an older Twisted takes the bound itself away, too
+        assert options is None
+        return
     assert options is not None
     assert options.maximum == ssl.TLSVersion.TLSv1_2
 

@@ -65,6 +65,7 @@ class Server:
         *,
         channel_layer: Any = None,
         ready_callable: Callable[[], Any] | None = None,
+        listening_callable: Callable[[], Any] | None = None,
         proxy_forwarded_address_header: str | None = None,
         proxy_forwarded_port_header: str | None = None,
         proxy_forwarded_proto_header: str | None = None,
@@ -87,6 +88,7 @@ class Server:
         self.signal_handlers = signal_handlers
         self.action_logger = action_logger
         self.ready_callable = ready_callable
+        self.listening_callable = listening_callable
         self.proxy_forwarded_address_header = proxy_forwarded_address_header
         self.proxy_forwarded_port_header = proxy_forwarded_port_header
         self.proxy_forwarded_proto_header = proxy_forwarded_proto_header
@@ -162,6 +164,8 @@ class Server:
                 if hasattr(host, "host"):
                     self.listening_addresses.append((host.host, host.port))
             self._service_manager.ready(", ".join(self.endpoints))
+            if self.listening_callable is not None:
+                self.listening_callable()
 
     def _fail(self, error: Exception) -> None:
         self._failure = error

@@ -14,19 +14,31 @@ from daphne.testing.clock import ClockLoop
 from daphne.testing.connections import MemoryConnection, MemoryPort
 from daphne.testing.frames import Frame, client_frame, read_frame
 from daphne.testing.memory import MemoryServer
+from daphne.testing.processes import (
+    BaseDaphneTestingInstance,
+    DaphneProcess,
+    DaphneTestingInstance,
+    TestApplication,
+    _reinstall_reactor,
+)
 from daphne.testing.responses import Response, read_response
 from daphne.testing.sockets import MemoryWebSocket, WebSocketClosed, WebSocketRefused
 
 __all__ = [
+    "BaseDaphneTestingInstance",
     "ClockLoop",
+    "DaphneProcess",
+    "DaphneTestingInstance",
     "Frame",
     "MemoryConnection",
     "MemoryPort",
     "MemoryServer",
     "MemoryWebSocket",
     "Response",
+    "TestApplication",
     "WebSocketClosed",
     "WebSocketRefused",
+    "_reinstall_reactor",
     "client_frame",
     "read_frame",
     "read_response",

@@ -11,7 +11,7 @@ Used by tests of timeouts: what takes a day on the clock takes a millisecond and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -34,10 +34,20 @@ class ClockLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
+        self._threads: set[asyncio.Future[Any]] = set()
 
     def time(self) -> float:
         """Seconds on the clock."""
         return self._now
+
+    def run_in_executor(
+        self, executor: Any, function: Callable[..., T], *arguments: Any
+    ) -> asyncio.Future[T]:
+        """Run `function` in a thread; while it runs, the loop counts as busy and waits for it, without time passing."""
+        future = super().run_in_executor(executor, function, *arguments)
+        self._threads.add(future)
+        future.add_done_callback(self._threads.discard)
+        return future
 
     def settle(self) -> None:
         """Run until nothing is left to do at this point in time.
@@ -47,7 +57,9 @@ class ClockLoop(asyncio.SelectorEventLoop):
         for _ in range(_MOST_TURNS):
             self._turn()
             if not self._ready and not self._due(self._now):
-                return
+                if not self._threads:
+                    return
+                self.run_until_complete(asyncio.wait(self._threads, return_when=asyncio.FIRST_COMPLETED))
         raise RuntimeError("the loop does not come to rest")
 
     def advance(self, seconds: float) -> None:

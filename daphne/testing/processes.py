@@ -1,0 +1,277 @@
+"""Servers in processes of their own, for tests with real clients: daphne 4's harness, with its names.
+
+Imported by tests (Channels' live server test case among them); calls daphne.server in the child process. All
+of it works with every start method of multiprocessing, and parallel runs share no files.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from daphne.endpoints import build_endpoint_description_strings
+
+_RUN = "DAPHNE_TESTING_RUN"
+"""The environment variable by which a process and its children find the same files."""
+
+
+def _reinstall_reactor() -> None:
+    """Do nothing: kept for code that calls it. A `DaphneProcess` takes care of the reactor by itself."""
+
+
+class DaphneProcess(multiprocessing.Process):
+    """A process that serves the application which `get_application()` makes there.
+
+    `kwargs` go to `Server`; `setup()` and `teardown()` run in the child before and after. `ready` is set once it
+    listens on `port` (0 or None: the system's choice, to be read from `port.value`); `errors` holds (exception,
+    traceback text) of a failure.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        get_application: Callable[[], Any],
+        kwargs: dict[str, Any] | None = None,
+        setup: Callable[[], Any] | None = None,
+        teardown: Callable[[], Any] | None = None,
+        port: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.host = host
+        self.get_application = get_application
+        self.kwargs = kwargs or {}
+        self.setup = setup
+        self.teardown = teardown
+        self.port = multiprocessing.Value("i", port or 0)
+        self.ready = multiprocessing.Event()
+        self.errors: Any = multiprocessing.Queue()
+        self.server: Any = None
+
+    def run(self) -> None:
+        """Serve until the process is terminated."""
+        # A forked child has its parent's reactor, which cannot run here.
+        sys.modules.pop("twisted.internet.reactor", None)
+        from daphne.server import Server
+
+        try:
+            if self.setup is not None:
+                self.setup()
+            endpoints = build_endpoint_description_strings(host=self.host, port=self.port.value)
+            self.server = Server(
+                application=self.get_application(),
+                endpoints=endpoints,
+                signal_handlers=False,
+                listening_callable=self._listening,
+                **self.kwargs,
+            )
+            self.server.run()
+        except BaseException as error:
+            self.errors.put((error, traceback.format_exc()))
+            raise
+        finally:
+            if self.teardown is not None:
+                self.teardown()
+
+    def _listening(self) -> None:
+        self.port.value = self.server.listening_addresses[0][1]
+        self.ready.set()
+
+
+class BaseDaphneTestingInstance:
+    """A context manager around a DaphneProcess: `host`, `port` and `process` inside the block.
+
+    `application` is an ASGI application, or anything that can be pickled and called as one.
+    """
+
+    startup_timeout = 2.0
+    """Seconds that the server has to listen."""
+
+    def __init__(
+        self,
+        xff: bool = False,
+        http_timeout: float | None = None,
+        request_buffer_size: int | None = None,
+        websocket_max_message_size: int | None = None,
+        websocket_max_frame_size: int | None = None,
+        *,
+        application: Any,
+    ) -> None:
+        given = {
+            "http_timeout": http_timeout,
+            "request_buffer_size": request_buffer_size,
+            "websocket_max_message_size": websocket_max_message_size,
+            "websocket_max_frame_size": websocket_max_frame_size,
+        }
+        self._kwargs: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if xff:
+            self._kwargs["proxy_forwarded_address_header"] = "X-Forwarded-For"
+            self._kwargs["proxy_forwarded_port_header"] = "X-Forwarded-Port"
+            self._kwargs["proxy_forwarded_proto_header"] = "X-Forwarded-Proto"
+        self.application = application
+        self.host = "127.0.0.1"
+        self.port = 0
+        self.process: DaphneProcess | None = None
+
+    def get_application(self) -> Any:
+        """The application, made in the child."""
+        return self.application
+
+    def process_setup(self) -> None:
+        """Runs in the child before it serves; made to be overridden."""
+
+    def process_teardown(self) -> None:
+        """Runs in the child after it has served; made to be overridden."""
+
+    def __enter__(self) -> BaseDaphneTestingInstance:
+        process = DaphneProcess(
+            self.host,
+            self.get_application,
+            kwargs=self._kwargs,
+            setup=self.process_setup,
+            teardown=self.process_teardown,
+        )
+        process.start()
+        if not process.ready.wait(self.startup_timeout * _PATIENCE):
+            process.terminate()
+            process.join()
+            if not process.errors.empty():
+                error, text = process.errors.get()
+                raise RuntimeError(f"Daphne did not start:\n{text}") from error
+            raise RuntimeError("Daphne did not start in time")
+        self.process = process
+        self.port = process.port.value
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.join()
+            self.process = None
+
+
+_PATIENCE = 10
+"""A machine that runs a whole suite may be this much slower than one that runs a single test."""
+
+
+class DaphneTestingInstance(BaseDaphneTestingInstance):
+    """One whose application records what it receives and answers with events that the test prepared."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.lock = multiprocessing.Lock()
+        super().__init__(*args, **kwargs, application=partial(_call_test_application, self.lock))
+
+    def __enter__(self) -> DaphneTestingInstance:
+        TestApplication.delete_setup()
+        TestApplication.delete_result()
+        super().__enter__()
+        return self
+
+    def add_send_messages(self, messages: list[dict[str, Any]]) -> None:
+        """Have the application send these events after the first one that it receives."""
+        TestApplication.save_setup(messages)
+
+    def get_received(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """(scope, events) of the last call; raises what the application raised, or ValueError for nothing."""
+        with self.lock:
+            try:
+                result = TestApplication.load_result()
+            except FileNotFoundError:
+                raise ValueError("No results available yet.") from None
+        if "exception" in result:
+            raise result["exception"]
+        return result["scope"], result["messages"]
+
+
+async def _call_test_application(lock: Any, scope: Any, receive: Any, send: Any) -> None:
+    await TestApplication(lock)(scope, receive, send)
+
+
+class TestApplication:
+    """An ASGI application that keeps what it receives in a file and sends what a file tells it to."""
+
+    __test__ = False  # for pytest: this is no test
+
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+        self.messages: list[dict[str, Any]] = []
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Receive until the client has gone."""
+        try:
+            prepared = self.load_setup()
+            while True:
+                message = await receive()
+                self.messages.append(message)
+                with self.lock:
+                    self.save_result(scope, self.messages)
+                for event in prepared:
+                    await send(event)
+                prepared = []
+                if message["type"].endswith(".disconnect"):
+                    return
+        except Exception as error:
+            with self.lock:
+                self.save_exception(error)
+            raise
+
+    @classmethod
+    def save_setup(cls, response_messages: list[dict[str, Any]]) -> None:
+        """Keep the events to send for the next call."""
+        _write("setup", response_messages)
+
+    @classmethod
+    def load_setup(cls) -> list[dict[str, Any]]:
+        """The events to send; none where nothing was saved."""
+        try:
+            return list(_read("setup"))
+        except FileNotFoundError:
+            return []
+
+    @classmethod
+    def save_result(cls, scope: dict[str, Any], messages: list[dict[str, Any]]) -> None:
+        """Keep what was received."""
+        _write("result", {"scope": scope, "messages": messages})
+
+    @classmethod
+    def save_exception(cls, exception: BaseException) -> None:
+        """Keep what was raised."""
+        _write("result", {"exception": exception})
+
+    @classmethod
+    def load_result(cls) -> dict[str, Any]:
+        """What was kept; raises FileNotFoundError where there is nothing."""
+        return dict(_read("result"))
+
+    @classmethod
+    def delete_setup(cls) -> None:
+        """Forget the events to send."""
+        _path("setup").unlink(missing_ok=True)
+
+    @classmethod
+    def delete_result(cls) -> None:
+        """Forget what was received."""
+        _path("result").unlink(missing_ok=True)
+
+
+def _path(name: str) -> Path:
+    run = os.environ.setdefault(_RUN, str(os.getpid()))
+    return Path(tempfile.gettempdir()) / f"daphne-{run}-{name}.testio"
+
+
+def _write(name: str, content: Any) -> None:
+    path = _path(name)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_bytes(pickle.dumps(content))
+    unfinished.replace(path)
+
+
+def _read(name: str) -> Any:
+    return pickle.loads(_path(name).read_bytes())

@@ -27,6 +27,10 @@ async def send_file(connection: Any, stream: Any, descriptor: int, size: int) ->
     if loop_transport is None or not ours or loop_transport.get_extra_info("sslcontext") is not None:
         await send_pieces(connection, stream, descriptor, size)
         return
+    socket = loop_transport.get_extra_info("socket")
+    if socket is None:  # a connection in memory
+        await send_pieces(connection, stream, descriptor, size)
+        return
     # From here on the transport must hold nothing back, or bytes would overtake each other.
     low, high = loop_transport.get_write_buffer_limits()
     loop_transport.set_write_buffer_limits(high=0)
@@ -37,7 +41,7 @@ async def send_file(connection: Any, stream: Any, descriptor: int, size: int) ->
         if loop_transport.get_write_buffer_size():
             await send_pieces(connection, stream, descriptor, size)
         else:
-            await _sendfile(connection, stream, loop_transport.get_extra_info("socket"), descriptor, size)
+            await _sendfile(connection, stream, socket, descriptor, size)
     finally:
         loop_transport.set_write_buffer_limits(high=high, low=low)
 

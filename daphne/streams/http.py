@@ -272,7 +272,8 @@ class HTTPStream:
             if head.content_length is None and not head.bodiless:
                 head.content_length = size
                 head.add(b"content-length", b"%d" % size)
-            self._check_length(head, size, False)
+            if not head.bodiless:
+                self._check_length(head, size, False)
             self._steps = _SENDING
             self._wire.respond(self, head, b"", True)
             if self.scope["method"] != "HEAD" and not head.bodiless:

@@ -344,8 +344,10 @@ class WebSocketStream:
             self._close_socket(closecodes.INTERNAL_ERROR, "")
 
     def _cut(self) -> None:
+        self._log("rejected", self)
         self._end(closecodes.ABNORMAL, "")
         self._wire.cut(self)
+        self._log("disconnected", self)
 
     def close_with(self, code: int, reason: str = "") -> None:
         """Close an open socket, or refuse a handshake with 503, because the server says so (stop, limits)."""

@@ -1,0 +1,177 @@
+"""daphne.streams.websocket: every state of a WebSocket against everything that can happen in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tests.protocols.bench import Bench, Event, Told, responses
+
+from daphne.errors import ApplicationError, ClientDisconnected
+from daphne.testing.frames import TEXT, client_frame, close_frame, read_frame
+from daphne.testing.sockets import handshake
+
+ACCEPT: Event = {"type": "websocket.accept"}
+SEND: Event = {"type": "websocket.send", "text": "hi"}
+CLOSE: Event = {"type": "websocket.close"}
+DENY: Event = {"type": "websocket.http.response.start", "status": 401}
+BODY: Event = {"type": "websocket.http.response.body", "body": b"x"}
+MORE: Event = {**BODY, "more_body": True}
+HTTP: Event = {"type": "http.response.start", "status": 200}
+UNKNOWN: Event = {"type": "websocket.nonsense"}
+
+STATES: dict[str, list[Event]] = {
+    "connecting": [],
+    "open": [ACCEPT],
+    "talking": [ACCEPT, SEND],
+    "closed": [ACCEPT, CLOSE],
+    "refused": [CLOSE],
+    "denying": [DENY],
+    "denying body": [DENY, MORE],
+    "denied": [DENY, BODY],
+}
+INPUTS: dict[str, Event] = {
+    "accept": ACCEPT,
+    "send": SEND,
+    "close": CLOSE,
+    "deny": DENY,
+    "body": BODY,
+    "more": MORE,
+    "http": HTTP,
+    "unknown": UNKNOWN,
+}
+ALLOWED = {
+    ("connecting", "accept"),
+    ("connecting", "close"),
+    ("connecting", "deny"),
+    ("open", "send"),
+    ("open", "close"),
+    ("talking", "send"),
+    ("talking", "close"),
+    ("denying", "body"),
+    ("denying", "more"),
+    ("denying body", "body"),
+    ("denying body", "more"),
+}
+OVER = {"closed", "refused", "denied"}
+
+Serve = Callable[..., Bench]
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    benches: list[Bench] = []
+
+    def make(application: Any, **settings: Any) -> Bench:
+        benches.append(Bench(application, **settings))
+        return benches[-1]
+
+    yield make
+    for bench in benches:
+        bench.close()
+
+
+class Socket:
+    """One WebSocket in a given state."""
+
+    def __init__(self, serve: Serve, state: str) -> None:
+        self.told = Told()
+        self.bench = serve(self.told)
+        self.loop = self.bench.loop
+        self.connection = self.bench.exchange(handshake("/", []))
+        for event in STATES[state]:
+            self.send(event)
+        self.sent = bytes(self.connection.received)
+
+    def send(self, event: Event) -> None:
+        self.loop.run(self.told.sends[0](event))
+
+    def receive(self) -> Event:
+        return self.loop.run(self.told.receives[0]())  # type: ignore[no-any-return]
+
+    def end(self, problem: BaseException | None = None) -> None:
+        self.told.finish(0, problem)
+        self.loop.settle()
+
+
+@pytest.mark.parametrize("input", INPUTS)
+@pytest.mark.parametrize("state", STATES)
+def test_every_event_in_every_state(serve: Serve, state: str, input: str) -> None:
+    socket = Socket(serve, state)
+    if (state, input) in ALLOWED:
+        socket.send(INPUTS[input])
+    else:
+        expected = ClientDisconnected if state in OVER else ApplicationError
+        with pytest.raises(expected):
+            socket.send(INPUTS[input])
+        assert socket.connection.received == socket.sent
+    socket.connection.reset()
+    socket.end()
+
+
+@pytest.mark.parametrize("input", INPUTS)
+@pytest.mark.parametrize("state", STATES)
+def test_every_event_after_the_client_has_gone(serve: Serve, state: str, input: str) -> None:
+    socket = Socket(serve, state)
+    socket.connection.reset()
+    socket.loop.settle()
+    with pytest.raises(ClientDisconnected):
+        socket.send(INPUTS[input])
+    assert socket.receive()["type"] == "websocket.connect"
+    assert socket.receive()["type"] == "websocket.disconnect"
+    socket.end()
+
+
+@pytest.mark.parametrize("problem", [None, LookupError("secret")])
+@pytest.mark.parametrize("state", STATES)
+def test_the_end_of_the_application_in_every_state(
+    serve: Serve, state: str, problem: Exception | None
+) -> None:
+    socket = Socket(serve, state)
+    socket.end(problem)
+    connection = socket.connection
+    if state in ("open", "talking"):
+        part = read_frame(bytes(connection.received[len(socket.sent) :]))
+        assert part is not None and part[0].close_code == (1000 if problem is None else 1011)
+        connection.send(close_frame())
+        socket.loop.settle()
+        assert connection.at_end
+    elif state == "closed":
+        assert connection.received == socket.sent
+        connection.send(close_frame())
+    else:
+        (response,) = responses(connection)
+        expected = {"connecting": 500, "denying": 500, "refused": 403}.get(state, 401)
+        assert (response.status, response.complete) == (expected, state != "denying body")
+    actions = [action for _, action, _ in socket.bench.actions if action != "complete"]
+    socket.loop.settle()
+    expected_second = "connected" if state in ("open", "talking", "closed") else "rejected"
+    assert actions[0] == "connecting"
+    assert actions[1] == expected_second
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_what_receive_says_in_every_state(serve: Serve, state: str) -> None:
+    socket = Socket(serve, state)
+    assert socket.receive() == {"type": "websocket.connect"}
+    if state in ("refused", "denied"):
+        assert socket.receive() == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+    else:
+        pending = socket.loop.create_task(socket.told.receives[0]())
+        socket.loop.settle()
+        assert not pending.done()
+        socket.connection.reset()
+        socket.loop.settle()
+        assert pending.result() == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
+    socket.end()
+
+
+def test_messages_that_wait_are_told_before_the_disconnect(serve: Serve) -> None:
+    socket = Socket(serve, "open")
+    socket.bench.send(socket.connection, client_frame(TEXT, b"one"), client_frame(TEXT, b"two"))
+    socket.connection.reset()
+    socket.loop.settle()
+    assert [socket.receive().get("text") for _ in range(3)] == [None, "one", "two"]
+    assert socket.receive()["code"] == 1006
+    socket.end()

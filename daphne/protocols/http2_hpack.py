@@ -12,14 +12,12 @@ written, no state has to be kept in step, and nothing secret can be guessed from
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 
-from hpack.exceptions import HPACKError
-from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
 from daphne.errors import ConnectionFailed
 from daphne.protocols.http2_frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM
+from daphne.protocols.http2_huffman import decode_huffman
 from daphne.streams.head import Headers
 from daphne.streams.response import ResponseHead
 
@@ -169,22 +167,11 @@ def _string(block: bytes, at: int) -> tuple[bytes, int]:
     if len(raw) != length:
         raise _broken("truncated")
     if first >= 0x80:
-        raw = _unhuffman_short(raw) if length <= _SHORT else _unhuffman(raw)
+        try:
+            raw = decode_huffman(raw)
+        except ValueError as error:
+            raise _broken(str(error)) from None
     return raw, end
-
-
-_SHORT = 64
-"""Bytes of an encoded string that is worth remembering: paths, agents and the like come again and again."""
-
-
-def _unhuffman(encoded: bytes) -> bytes:
-    try:
-        return bytes(decode_huffman(encoded))
-    except HPACKError as error:
-        raise _broken(str(error)) from None
-
-
-_unhuffman_short = lru_cache(maxsize=2048)(_unhuffman)
 
 
 # ---- what goes out -------------------------------------------------------------------------------

@@ -186,7 +186,7 @@ class ConnectionLife:
             self.idle.set(_FLUSH)
 
     def end_of_input(self) -> None:
-        """The client sends no more; in case it has closed altogether, applications hear of it after a while."""
+        """The client sends no more; as it may have closed altogether, applications hear of it later."""
         self.draining = True
         self.last_taken = self.reader.highest
         self._half_close = self.site.loop.call_later(

@@ -301,10 +301,10 @@ def test_sequential_answers_go_one_after_the_other_and_incremental_ones_together
     one, two = (client.start(headers=priority(b"u=1")) for _ in range(2))
     three, four = (client.start(headers=priority(b"u=2, i")) for _ in range(2))
     order_of(client, [one, two, three, four])
-    frames = [stream for stream in client.order if stream != 1]
-    assert frames[: frames.index(two)] == [one] * frames.index(two)
-    assert frames.count(one) == frames.index(two)
-    together = frames[frames.index(three) :]
+    order = [stream for stream in client.order if stream != 1]
+    assert order[: order.index(two)] == [one] * order.index(two)
+    assert order.count(one) == order.index(two)
+    together = order[order.index(three) :]
     assert set(together) == {three, four}
     assert together[:6] == [three, four] * 3
 

@@ -1,5 +1,5 @@
-"""HTTP/2's limits, attacked: each fires with the code and the log line that belong to it, and just below it nothing
-happens.
+"""HTTP/2's limits, attacked: each fires with the code and the log line that belong to it, and just below it
+nothing happens.
 """
 
 from __future__ import annotations

@@ -99,28 +99,40 @@ def _from_x_forwarded(
     entries = ",".join(found.get(names.address or b"", ())).split(",")
     client, _ = _first_untrusted([parse_address(entry.strip()) for entry in entries], trusted)
     port = ",".join(found.get(names.port or b"", ())).rpartition(",")[2].strip()
-    if client is not None and not client[1] and port.isascii() and port.isdigit() and int(port) <= 65535:
+    if client is not None and not client[1] and _is_port(port):
         client = (client[0], int(port))
     proto = ",".join(found.get(names.proto or b"", ())).rpartition(",")[2].strip().lower()
     return client, proto if proto in _SCHEMES else None
 
 
 def _from_forwarded(value: str, trusted: TrustedProxies) -> tuple[Address | None, str | None]:
-    elements = [_parse_element(element) for element in _split_elements(value)]
+    elements = [_parse_element(element) for element in _split(value, ",")]
     client, index = _first_untrusted([parse_address(element.get("for", "")) for element in elements], trusted)
     proto = elements[index].get("proto", "").lower() if elements else ""
     return client, proto if proto in _SCHEMES else None
 
 
-def _split_elements(value: str) -> list[str]:
-    """Split at the commas that stand outside quoted strings."""
-    return [element for element in re.findall(r"(?:[^,\"]|\"(?:[^\"\\]|\\.)*\")+", value) if element.strip()]
+def _split(value: str, separator: str) -> list[str]:
+    """Split at the separators outside quoted strings, in one pass; parts that are blank are left out."""
+    parts, start, quoted, escaped = [], 0, False, False
+    for at, character in enumerate(value):
+        if escaped:
+            escaped = False
+        elif character == '"':
+            quoted = not quoted
+        elif quoted:
+            escaped = character == "\\"
+        elif character == separator:
+            parts.append(value[start:at])
+            start = at + 1
+    parts.append(value[start:])
+    return [part for part in parts if part.strip()]
 
 
 def _parse_element(element: str) -> dict[str, str]:
     """One RFC 7239 forwarded-element as a dict; a malformed one is empty."""
     pairs: dict[str, str] = {}
-    for part in re.findall(r"(?:[^;\"]|\"(?:[^\"\\]|\\.)*\")+", element):
+    for part in _split(element, ";"):
         match = _PAIR.fullmatch(part)
         if match is None:
             return {}
@@ -145,6 +157,10 @@ def _first_untrusted(hops: list[Address | None], trusted: TrustedProxies) -> tup
     return client, at
 
 
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= 65535
+
+
 @lru_cache(maxsize=1024)
 def parse_address(text: str) -> Address | None:
     """An IP address with or without a port (`192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]:80`),
@@ -158,7 +174,7 @@ def parse_address(text: str) -> Address | None:
         port = rest[1:]
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
-    if port and not (port.isascii() and port.isdigit() and int(port) <= 65535):
+    if port and not _is_port(port):
         return None
     try:
         return str(ipaddress.ip_address(host)), int(port or 0)

@@ -40,11 +40,9 @@ class ClockLoop(asyncio.SelectorEventLoop):
         """Seconds on the clock."""
         return self._now
 
-    def run_in_executor(
-        self, executor: Any, function: Callable[..., T], *arguments: Any
-    ) -> asyncio.Future[T]:
-        """Run `function` in a thread; while it runs, the loop counts as busy and waits for it, without time passing."""
-        future = super().run_in_executor(executor, function, *arguments)
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """Run `func` in a thread; while it runs, the loop is busy and waits for it, without time passing."""
+        future = super().run_in_executor(executor, func, *args)
         self._threads.add(future)
         future.add_done_callback(self._threads.discard)
         return future

@@ -21,7 +21,7 @@ from daphne import __version__
 from daphne.access import AccessLogGenerator, ActionLogger, FormattedAccessLog, log_lines_to
 from daphne.access_format import compile_format
 from daphne.application.target import is_channel_layer, load_target
-from daphne.endpoints import build_endpoint_description_strings
+from daphne.endpoints import DEFAULT_HOST, DEFAULT_PORT, endpoint_strings
 from daphne.errors import ConfigurationError, InvalidSettings, LifespanError
 from daphne.flags import FlagParser, add_flags, given_flags
 from daphne.logs import configure_logging
@@ -36,9 +36,6 @@ from daphne.settings import (
     environment_values,
     settings_from,
 )
-
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8000
 
 _FOR_THREADS = 2.0
 """Seconds that threads of the application have to end after the server has."""
@@ -116,7 +113,7 @@ class CommandLineInterface:
     def _serve(self, path: str, settings: Settings) -> None:
         sys.path.insert(0, ".")
         application = self.load_asgi_app(path)
-        endpoints = _endpoints(settings)
+        endpoints = endpoint_strings(settings, DEFAULT_HOST, DEFAULT_PORT)
         kind = "channel layer" if is_channel_layer(application) else "application"
         logger.info("Starting server at %s, %s %s.", ", ".join(endpoints), kind, path)
         self.server = self.server_class(
@@ -138,24 +135,6 @@ def _split_protocols(lists: list[list[str]], find_target: bool) -> tuple[str | N
     found = [word for words in lists for word in words if ":" in word] if find_target else []
     target = found[0] if found else None
     return target, [word for word in lists[-1] if word != target]
-
-
-def _endpoints(settings: Settings) -> list[str]:
-    host, port = settings.host or None, settings.port
-    if not (host or settings.unix_socket or settings.endpoints) and port is settings.file_descriptor is None:
-        host, port = DEFAULT_HOST, DEFAULT_PORT
-    elif host and port is None:
-        port = DEFAULT_PORT
-    elif port is not None and not host:
-        host = DEFAULT_HOST
-    built = build_endpoint_description_strings(
-        host=host,
-        port=port,
-        unix_socket=settings.unix_socket or None,
-        file_descriptor=settings.file_descriptor,
-        unix_socket_mode=settings.unix_socket_mode if settings.unix_socket_mode != 0o666 else None,
-    )
-    return sorted([*settings.endpoints, *built])
 
 
 def _action_logger(settings: Settings) -> ActionLogger | None:

@@ -16,7 +16,10 @@ from twisted.python.failure import Failure
 
 from daphne.errors import EndpointError
 from daphne.reactor.listeners import BACKLOG
+from daphne.settings import Settings
 
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8000
 UNIX_SOCKET_MODE = 0o666
 
 TAKES_BACKLOG = ("tcp", "tcp6", "unix")
@@ -45,6 +48,27 @@ def build_endpoint_description_strings(
     if file_descriptor is not None:
         strings.append(f"fd:fileno={int(file_descriptor)}")
     return strings
+
+
+def endpoint_strings(
+    settings: Settings, default_host: str = DEFAULT_HOST, default_port: int = DEFAULT_PORT
+) -> list[str]:
+    """Where these settings say to listen, sorted: TCP on the default address where they say nothing."""
+    host, port = settings.host or None, settings.port
+    if not (host or settings.unix_socket or settings.endpoints) and port is settings.file_descriptor is None:
+        host, port = default_host, default_port
+    elif host and port is None:
+        port = default_port
+    elif port is not None and not host:
+        host = default_host
+    built = build_endpoint_description_strings(
+        host=host,
+        port=port,
+        unix_socket=settings.unix_socket or None,
+        file_descriptor=settings.file_descriptor,
+        unix_socket_mode=settings.unix_socket_mode,
+    )
+    return sorted([*settings.endpoints, *built])
 
 
 def _escaped(value: str) -> str:

@@ -37,6 +37,7 @@ FLOORS = [
             "checks",
             "cli",
             "demo",
+            "embedding",
             "flags",
             "http_protocol",
             "management",

@@ -30,8 +30,8 @@ def _reinstall_reactor() -> None:
 class DaphneProcess(multiprocessing.Process):
     """A process that serves the application which `get_application()` makes there.
 
-    `kwargs` go to `Server`; `setup()` and `teardown()` run in the child before and after. `ready` is set once it
-    listens on `port` (0 or None: the system's choice, to be read from `port.value`); `errors` holds (exception,
+    `kwargs` go to `Server`; `setup()` and `teardown()` run in the child before and after. `ready` is set once
+    it listens on `port` (0 or None: the system's choice, in `port.value` then); `errors` holds (exception,
     traceback text) of a failure.
     """
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from concurrent.futures import Executor
+from typing import Any, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 _MOST_TURNS = 100_000
 """Turns of the loop without an end in sight after which `settle` gives up."""
@@ -40,7 +42,9 @@ class ClockLoop(asyncio.SelectorEventLoop):
         """Seconds on the clock."""
         return self._now
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Arguments], T], *args: *Arguments
+    ) -> asyncio.Future[T]:
         """Run `func` in a thread; while it runs, the loop is busy and waits for it, without time passing."""
         future = super().run_in_executor(executor, func, *args)
         self._threads.add(future)

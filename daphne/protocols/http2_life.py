@@ -14,6 +14,7 @@ from daphne.protocols import http2_frames as frames
 from daphne.protocols.http2_exchange import Exchange, time_stall
 from daphne.protocols.http2_output import Output
 from daphne.protocols.http2_reader import FrameReader
+from daphne.protocols.outflow import Outflow
 from daphne.streams.deadlines import Deadline
 from daphne.streams.scope import ConnectionFacts
 
@@ -33,11 +34,9 @@ _MOST_UNREAD = 1000
 """Answers to pings and settings that are made for a client which reads nothing."""
 
 
-class ConnectionLife:
+class ConnectionLife(Outflow):
     """The life of one connection; http2.HTTP2Connection adds what happens in it."""
 
-    site: Site
-    transport: Any
     facts: ConnectionFacts
     output: Output
     reader: FrameReader
@@ -48,7 +47,6 @@ class ConnectionLife:
         self.idle = Deadline(site.loop, self._idle_expired)
         self.block = Deadline(site.loop, self._block_too_slow)
         self._stall = Deadline(site.loop, self._stalled_too_long)
-        self._write_deadline = Deadline(site.loop, self._peer_too_slow)
         self.closing = False
         self.last_taken = frames.LARGEST
         """The highest stream that is served, once that has been said."""
@@ -57,31 +55,23 @@ class ConnectionLife:
         self._half_close: Any = None
         self.unread = 0
         """Replies that have been written while the client takes nothing."""
-        self._unsent = 0
 
     # ---- back-pressure ---------------------------------------------------------------------------
 
     def pauseProducing(self) -> None:
         """The transport holds more than its high-water mark (IPushProducer)."""
         self.output.paused = True
-        settings = self.site.settings
-        if settings.min_response_rate:
-            held = max(settings.write_buffer_size, 65536)
-            self._write_deadline.set(settings.rate_grace + held / settings.min_response_rate)
+        super().pauseProducing()
 
     def resumeProducing(self) -> None:
         """The transport has room again (IPushProducer)."""
         self.output.paused = False
         self.unread = 0
-        self._write_deadline.clear()
+        super().resumeProducing()
         self.output.flush()
 
     def stopProducing(self) -> None:
         """The transport is gone (IPushProducer); connectionLost follows."""
-
-    def _peer_too_slow(self) -> None:
-        self.site.limit_fired("min_response_rate", self.facts.client)
-        self.transport.abortConnection()
 
     def count_reply(self) -> None:
         """A reply is written that the client can ask for as often as it likes."""
@@ -127,18 +117,12 @@ class ConnectionLife:
     # ---- the end ---------------------------------------------------------------------------------
 
     def _idle_expired(self) -> None:
-        if self._takes_unsent():
-            self.idle.set(_FLUSH)
+        if self._sent_some():
+            self.idle.set(_FLUSH)  # the client still takes our last answers
         elif self.closing:
             self.transport.abortConnection()
         else:
             self._close(frames.NO_ERROR, "idle", linger=False)
-
-    def _takes_unsent(self) -> bool:
-        """Whether the client has taken some of what is unsent since this was asked before."""
-        unsent = self.transport.unsentBytes() if hasattr(self.transport, "unsentBytes") else 0
-        before, self._unsent = self._unsent, unsent
-        return 0 < unsent != before
 
     def drain(self) -> None:
         """The server stops: let requests that are under way arrive, answer them, close (section 6.8)."""
@@ -177,7 +161,7 @@ class ConnectionLife:
         self.output.goaway(self.reader.highest, code, reason)
         self.output.flush()
         self.transport.unregisterProducer()
-        self._takes_unsent()
+        self._sent_some()
         if linger and hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
             self.idle.set(_LINGER)
@@ -210,7 +194,8 @@ class ConnectionLife:
     def close_deadlines(self) -> None:
         """Give the loop its timers back."""
         for deadline in (self.idle, self.block, self._stall, self._write_deadline):
-            deadline.close()
+            if deadline is not None:
+                deadline.close()
         for timer in (self._goodbye, self._half_close):
             if timer is not None:
                 timer.cancel()

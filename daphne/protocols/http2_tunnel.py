@@ -145,6 +145,10 @@ class Tunnel:
         if self._protocol is not None or self._linger is not None:
             self._exchange.reset(CANCEL)
 
+    def unsentBytes(self) -> int:
+        """Bytes that have been written and that the client's window or the connection does not take yet."""
+        return self._exchange.queued
+
     def getPeer(self) -> Any:
         return self._exchange.connection.transport.getPeer()
 

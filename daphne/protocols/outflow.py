@@ -1,7 +1,7 @@
 """Writing that waits for a peer that takes less than it is sent, and ends with one that takes nothing.
 
-Inherited by http1_response.ResponseWriting, http2_life.ConnectionLife and websocket.WebSocketConnection, which
-register themselves as producers of their transport; calls the transport.
+Inherited by http1_response.ResponseWriting, http2_life.ConnectionLife and websocket.WebSocketConnection,
+which register themselves as producers of their transport; calls the transport.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""daphne.protocols.http2_life: every deadline of a connection on a clock that the test turns; and its ends."""
+"""daphne.protocols.http2_life: every deadline of a connection, on a clock that the test turns, and its end."""
 
 from __future__ import annotations
 
@@ -310,7 +310,7 @@ def test_a_client_that_reads_nothing(serve: Serve, caplog: pytest.LogCaptureFixt
     assert not client.connection.was_reset
     bench.loop.advance(1)
     assert client.connection.was_reset
-    assert fired(caplog, "min-response-rate")
+    assert "Limit --min-response-rate reached by" in caplog.text
 
 
 # ---- the server stops --------------------------------------------------------------------------------

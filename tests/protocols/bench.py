@@ -1,7 +1,7 @@
 """A server in memory on a clock that the test turns, and applications to put behind it.
 
-Called by the tests of protocols. The server is the real one (`daphne.testing.MemoryServer`); when a test is done it is
-stopped, and nothing may be left of it: no connection, no stream, no task and no timer.
+Called by the tests of protocols. The server is the real one (`daphne.testing.MemoryServer`); when a test is
+done it is stopped, and nothing may be left of it: no connection, no stream, no task and no timer.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class Bench:
 
 
 def responses(connection: MemoryConnection, *methods: str) -> list[Response]:
-    """All responses that have arrived; `methods` are those of their requests (the last one goes on for the rest)."""
+    """All responses that have arrived; `methods` are those of their requests (the last one goes on for the
+    rest)."""
     data, found = bytes(connection.received), []
     while data:
         method = methods[min(len(found), len(methods) - 1)] if methods else "GET"
@@ -137,7 +138,8 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 class Told:
     """An application that the test tells what to do, and that remembers what it got.
 
-    `scopes` has the scope of each call; `step(index, coroutine_function)` runs a step with that call's receive and send.
+    `scopes` has the scope of each call; `step(index, coroutine_function)` runs a step with that call's
+    receive and send.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,5 @@
-"""daphne.protocols.http1: every deadline of a connection, to the tenth of a second, on a clock that the test turns."""
+"""daphne.protocols.http1: every deadline of a connection, to the tenth of a second, on a clock that the test
+turns."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.protocols.bench import Bench, Event, Told, answering, echo, request, responses
 
 from daphne.testing import MemoryConnection
+from tests.protocols.bench import Bench, Event, Told, answering, echo, request, responses
 
 Serve = Callable[..., Bench]
 CHUNKED = "Transfer-Encoding: chunked"
@@ -125,7 +126,7 @@ def test_a_body_that_stops(serve: Serve, line: str, caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize(("rate", "arrives"), [(250, True), (230, False)])
 def test_a_body_must_come_at_the_minimum_rate(serve: Serve, rate: int, arrives: bool) -> None:
     bench = serve(reads, min_body_rate=240, rate_grace=5)
-    connection = bench.exchange(request("POST", "/", "Content-Length: %d" % (rate * 600)))
+    connection = bench.exchange(request("POST", "/", f"Content-Length: {rate * 600}"))
     for _ in range(600):
         bench.loop.advance(1)
         bench.send(connection, b"x" * rate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -303,13 +304,12 @@ def test_connection_options_and_root_path() -> None:
     ],
 )
 def test_no_head_leaves_anything_behind_for_the_next(before: bytes) -> None:
-    """The parser is shared by all connections of a site: what one client sends must not touch another's request."""
+    """The parser is shared by all connections of a site: what one client sends must not touch another's
+    request."""
     parser = HeadParser(Settings())
     for _ in range(2):
-        try:
+        with contextlib.suppress(RequestRefused):
             parser.parse(before)
-        except RequestRefused:
-            pass
         assert parser.parse(GET).headers == [(b"host", b"a")]
 
 
@@ -395,18 +395,16 @@ class Seen:
 def by_httptools(head: bytes) -> Seen:
     seen = Seen()
     parser = httptools.HttpRequestParser(seen)
-    try:
+    with contextlib.suppress(httptools.HttpParserUpgrade):
         parser.feed_data(head)
-    except httptools.HttpParserUpgrade:
-        pass
     return seen
 
 
 @given(st.lists(heads(), min_size=1, max_size=4))
 @example([with_fields(b"Host: a", b"Connection: close"), GET])
 def test_one_reading_or_a_refusal(sent: list[bytes]) -> None:
-    """Whatever came before: the same as with a parser of its own; a head that passes is in the grammar, and httptools
-    alone reads the same in it."""
+    """Whatever came before: the same as with a parser of its own; a head that passes is in the grammar, and
+    httptools alone reads the same in it."""
     shared = HeadParser(Settings())
     for head in sent:
         try:

@@ -1,4 +1,5 @@
-"""daphne.protocols.http1_response: how answers look on the wire, and how their sender waits for the reader."""
+"""daphne.protocols.http1_response: how answers look on the wire, and how their sender waits for the
+reader."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from tests.protocols.bench import Bench, Event, Told, answering, request, responses, sending
 
 Serve = Callable[..., Bench]

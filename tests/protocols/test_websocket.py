@@ -1,4 +1,5 @@
-"""daphne.protocols.websocket and negotiation: a WebSocket from its handshake to its close, as its client sees it."""
+"""daphne.protocols.websocket and negotiation: a WebSocket from its handshake to its close, as its client sees
+it."""
 
 from __future__ import annotations
 
@@ -7,8 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.protocols.bench import Bench, Event, Told, request, responses, sending
-from tests.protocols.test_websocket_frames import sent_frames
 
 from daphne.testing import MemoryConnection
 from daphne.testing.frames import (
@@ -23,6 +22,8 @@ from daphne.testing.frames import (
     close_frame,
 )
 from daphne.testing.sockets import handshake
+from tests.protocols.bench import Bench, Event, Told, request, responses, sending
+from tests.protocols.test_websocket_frames import sent_frames
 
 Serve = Callable[..., Bench]
 ACCEPT: Event = {"type": "websocket.accept"}

@@ -1,5 +1,6 @@
-"""daphne.protocols.websocket: reading frames. The short path and Autobahn's parser behind it read what Autobahn alone
-reads: the same messages, the same failures and the same close codes, however the bytes are split."""
+"""daphne.protocols.websocket: reading frames. The short path and Autobahn's parser behind it read what
+Autobahn alone reads: the same messages, the same failures and the same close codes, however the bytes are
+split."""
 
 from __future__ import annotations
 
@@ -11,7 +12,6 @@ import pytest
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.protocols.bench import Bench
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
@@ -28,6 +28,7 @@ from daphne.testing.frames import (
     read_frame,
 )
 from daphne.testing.sockets import handshake
+from tests.protocols.bench import Bench
 
 MOST_IN_FRAME, MOST_IN_MESSAGE = 1000, 1500
 Outcome = tuple[list[str | bytes], tuple[Any, ...] | None]

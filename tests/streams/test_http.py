@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.protocols.bench import Bench, Event, Told, request, responses
 
 from daphne.errors import ApplicationError, ClientDisconnected
+from tests.protocols.bench import Bench, Event, Told, request, responses
 
 START: Event = {"type": "http.response.start", "status": 200}
 BODY: Event = {"type": "http.response.body", "body": b"x"}
@@ -58,19 +57,6 @@ COMPLETE = {"done", "done by file", "done by trailers"}
 BEGUN = {"sending", "sending with trailers", "trailing", "trailing on"}
 
 Serve = Callable[..., Bench]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    benches: list[Bench] = []
-
-    def make(application: Any, **settings: Any) -> Bench:
-        benches.append(Bench(application, **settings))
-        return benches[-1]
-
-    yield make
-    for bench in benches:
-        bench.close()
 
 
 class Exchange:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.protocols.bench import Bench, Told, request
-from tests.protocols.conftest import serve as serve
 
 from daphne.testing import MemoryServer
 from daphne.testing.sockets import handshake
+from tests.protocols.bench import Bench, Told, request
 
 Serve = Callable[..., Bench]
 PEER = ("192.0.2.7", 4711)

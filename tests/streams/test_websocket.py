@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from tests.protocols.bench import Bench, Event, Told, responses
 
 from daphne.errors import ApplicationError, ClientDisconnected
 from daphne.testing.frames import TEXT, client_frame, close_frame, read_frame
 from daphne.testing.sockets import handshake
+from tests.protocols.bench import Bench, Event, Told, responses
 
 ACCEPT: Event = {"type": "websocket.accept"}
 SEND: Event = {"type": "websocket.send", "text": "hi"}
@@ -57,19 +56,6 @@ ALLOWED = {
 OVER = {"closed", "refused", "denied"}
 
 Serve = Callable[..., Bench]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    benches: list[Bench] = []
-
-    def make(application: Any, **settings: Any) -> Bench:
-        benches.append(Bench(application, **settings))
-        return benches[-1]
-
-    yield make
-    for bench in benches:
-        bench.close()
 
 
 class Socket:

@@ -1,0 +1,120 @@
+"""daphne.streams.deadlines and daphne.streams.signal, on a clock that the test turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from daphne.streams.deadlines import Deadline
+from daphne.streams.signal import Signal
+from daphne.testing import ClockLoop
+
+
+@pytest.fixture
+def loop() -> Iterator[ClockLoop]:
+    loop = ClockLoop()
+    yield loop
+    loop.close()
+
+
+class Watched(Deadline):
+    """A deadline that remembers when it expired."""
+
+    __slots__ = ("times",)
+
+    def __init__(self, loop: ClockLoop) -> None:
+        self.times: list[float] = []
+        super().__init__(loop, lambda: self.times.append(loop.time()))
+
+
+def test_it_expires_once_at_its_time(loop: ClockLoop) -> None:
+    deadline = Watched(loop)
+    deadline.set(5)
+    assert deadline.is_set
+    loop.advance(4.99)
+    assert deadline.times == []
+    loop.advance(100)
+    assert deadline.times == [5]
+    assert not deadline.is_set
+
+
+def test_a_later_time_keeps_the_timer_and_expires_exactly(loop: ClockLoop) -> None:
+    deadline = Watched(loop)
+    for _ in range(10):
+        deadline.set(5)
+        loop.advance(1)
+        assert len(loop.timers()) == 1
+    loop.advance(100)
+    assert deadline.times == [14]
+
+
+def test_an_earlier_time_counts_at_once(loop: ClockLoop) -> None:
+    deadline = Watched(loop)
+    deadline.set(50)
+    deadline.set(5)
+    loop.advance(100)
+    assert deadline.times == [5]
+
+
+def test_a_cleared_deadline_does_not_expire_and_can_be_set_again(loop: ClockLoop) -> None:
+    deadline = Watched(loop)
+    deadline.set(5)
+    deadline.clear()
+    loop.advance(4)
+    deadline.set(5)
+    loop.advance(100)
+    assert deadline.times == [9]
+
+
+def test_extending(loop: ClockLoop) -> None:
+    deadline = Watched(loop)
+    deadline.extend(5, most=60)
+    assert not deadline.is_set
+    deadline.set(5)
+    deadline.extend(3, most=60)
+    deadline.extend(1000, most=20)
+    loop.advance(100)
+    assert deadline.times == [20]
+
+
+def test_a_closed_deadline_gives_its_timer_back(loop: ClockLoop) -> None:
+    deadline = Watched(loop)
+    deadline.set(5)
+    deadline.close()
+    assert loop.timers() == []
+    loop.advance(10)
+    assert deadline.times == []
+
+
+def test_a_deadline_may_set_itself_again_when_it_expires(loop: ClockLoop) -> None:
+    times: list[float] = []
+
+    def again() -> None:
+        times.append(loop.time())
+        deadline.set(5)
+
+    deadline = Deadline(loop, again)
+    deadline.set(5)
+    loop.advance(16)
+    assert times == [5, 10, 15]
+    deadline.close()
+
+
+def test_a_signal_wakes_all_who_wait_and_nobody_else(loop: ClockLoop) -> None:
+    signal = Signal(loop)
+    signal.fire()
+    waiting = [loop.create_task(signal.wait()) for _ in range(3)]
+    loop.settle()
+    waiting[1].cancel()
+    loop.settle()
+    signal.fire()
+    loop.settle()
+    assert [task.done() for task in waiting] == [True] * 3
+    assert waiting[1].cancelled()
+    late = loop.create_task(signal.wait())
+    loop.settle()
+    assert not late.done()
+    signal.fire()
+    loop.settle()
+    assert late.done()

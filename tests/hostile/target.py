@@ -1,0 +1,127 @@
+"""What the attacked servers serve: an application that fails where it is told to, and tells what its server holds.
+
+Loaded by `python -m daphne` in the processes that tests/hostile starts, by itself or behind `channel_layer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import threading
+from typing import Any
+
+from daphne.layers.memory import ChannelLayer
+from daphne.protocols.site import Site
+from daphne.service import Service
+
+channel_layer = ChannelLayer()
+
+HTTP_FAILURES = ("at once", "after the body", "after the start", "within the answer", "after the answer")
+WEBSOCKET_FAILURES = ("at once", "after connect", "after accept", "after a message", "after close")
+BODY = b"x" * 65536
+
+
+class Broken(Exception):
+    """What the application raises; its text must never reach a client."""
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """ASGI 3. The path says what to do: `/counts`, `/stream/BYTES`, `/unread`, `/fail/POINT`, else echo."""
+    if scope["type"] == "lifespan":
+        raise NotImplementedError("this application has no lifespan")
+    what, _, argument = scope["path"][1:].partition("/")
+    serve = _websocket if scope["type"] == "websocket" else _http
+    await serve(what, argument, receive, send)
+
+
+async def _http(what: str, argument: str, receive: Any, send: Any) -> None:
+    if what == "counts":
+        await _answer(send, json.dumps(counts()).encode())
+    elif what == "unread":
+        await asyncio.Event().wait()
+    elif what == "stream":
+        await _stream(send, int(argument))
+    elif what == "hang":
+        threading.Thread(target=threading.Event().wait, name="hanging").start()
+        await _answer(send, b"a thread hangs")
+    elif what == "sleep":
+        await asyncio.sleep(float(argument))
+        await _answer(send, b"slept")
+    elif what == "block":
+        import time
+
+        time.sleep(float(argument))
+        await _answer(send, b"blocked")
+    else:
+        await _echo(argument.replace("%20", " ") if what == "fail" else "", receive, send)
+
+
+async def _echo(failure: str, receive: Any, send: Any) -> None:
+    _fail_at("at once", failure)
+    body = b""
+    while (event := await receive())["type"] == "http.request":
+        body += event["body"]
+        if not event["more_body"]:
+            break
+    _fail_at("after the body", failure)
+    await send({"type": "http.response.start", "status": 200})
+    _fail_at("after the start", failure)
+    await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+    _fail_at("within the answer", failure)
+    await send({"type": "http.response.body", "body": body[len(body) // 2 :]})
+    _fail_at("after the answer", failure)
+
+
+async def _answer(send: Any, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _stream(send: Any, size: int) -> None:
+    await send({"type": "http.response.start", "status": 200})
+    while size > 0:
+        await send({"type": "http.response.body", "body": BODY[:size], "more_body": True})
+        size -= len(BODY)
+    await send({"type": "http.response.body"})
+
+
+async def _websocket(what: str, argument: str, receive: Any, send: Any) -> None:
+    failure = argument if what == "fail" else ""
+    _fail_at("at once", failure)
+    await receive()
+    _fail_at("after connect", failure)
+    await send({"type": "websocket.accept"})
+    _fail_at("after accept", failure)
+    if what == "unread":
+        await asyncio.Event().wait()
+    while what == "flood":
+        await send({"type": "websocket.send", "bytes": BODY})
+    while (event := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": event.get("text"), "bytes": event.get("bytes")})
+        _fail_at("after a message", failure)
+        if failure == "after close":
+            await send({"type": "websocket.close"})
+            _fail_at("after close", failure)
+
+
+def _fail_at(point: str, failure: str) -> None:
+    if point == failure:
+        raise Broken(f"secret: the application fails {point}")
+
+
+def counts() -> dict[str, int]:
+    """How many of everything the server in this process holds just now."""
+    sites = [thing for thing in gc.get_objects() if isinstance(thing, Site)]
+    services = [thing for thing in gc.get_objects() if isinstance(thing, Service)]
+    loop = asyncio.get_running_loop()
+    armed = [timer for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled()]
+    return {
+        "connections": sum(len(site.connections) for site in sites),
+        "admitted": sum(len(site.admission) for site in sites),
+        "streams": sum(len(service.runner.streams) for service in services if service.runner),
+        "tasks": len(asyncio.all_tasks()),
+        "timers": len(armed),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+    }

@@ -57,7 +57,7 @@ class ChannelLayer(BlockingDoor):
     ) -> None:
         super().__init__()
         try:
-            from daphne.layers import redis_address
+            from daphne.layers import redis_address, redis_receiving
         except ImportError as error:
             raise ConfigurationError(
                 f"the Redis layer needs the packages redis and hiredis (pip install 'daphne[redis]'): {error}"
@@ -65,6 +65,7 @@ class ChannelLayer(BlockingDoor):
         if isinstance(hosts, (str, bytes)):
             raise ConfigurationError("hosts is a list of Redis servers, even if there is only one")
         entries = hosts or [("localhost", 6379)]
+        self._make_side = redis_receiving.LoopSide
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.capacity = capacity
@@ -171,12 +172,10 @@ class ChannelLayer(BlockingDoor):
     def _side(self) -> LoopSide:
         loop = asyncio.get_running_loop()
         if loop not in self._sides:
-            from daphne.layers.redis_receiving import LoopSide
-
             for closed in [loop for loop in self._sides if loop.is_closed()]:
                 del self._sides[closed]
             self.close_with_loop()
-            self._sides[loop] = LoopSide(self._addresses, self._wire)
+            self._sides[loop] = self._make_side(self._addresses, self._wire)
         return self._sides[loop]
 
 

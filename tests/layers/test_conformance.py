@@ -14,7 +14,7 @@ import random
 import pytest
 
 from daphne.errors import ChannelFull, MessageTooLarge
-from tests.layers.kinds import OURS, Ends, close_servers, scenario
+from tests.layers.kinds import OURS, Ends, close_servers, scenario, soon
 
 MEGABYTE = 1024 * 1024
 
@@ -172,11 +172,11 @@ async def test_what_was_sent_does_not_change_afterwards(ends: Ends):
         received["list"][1].append(4)
 
 
-@scenario(expiry=1)
+@scenario(expiry=soon)
 async def test_messages_expire(ends: Ends):
     await ends.sender.send_async("channel", {"number": 1})
     await ends.sender.send_async("local.x!y", {"number": 2})
-    await asyncio.sleep(2.1)  # some layers count in whole seconds
+    await asyncio.sleep(ends.sender.expiry * 2.1)
     assert await nothing_on(ends.receiver, ["channel", "local.x!"])
     await ends.sender.send_async("channel", {"number": 3})
     assert await take(ends.receiver, ["channel"], 1) == [("channel", {"number": 3})]
@@ -242,11 +242,11 @@ async def test_groups_pass_over_full_members(ends: Ends):
     assert await nothing_on(ends.receiver, ["full", "empty"])
 
 
-@scenario(group_expiry=1)
+@scenario(group_expiry=soon)
 async def test_memberships_expire(ends: Ends):
-    assert ends.sender.group_expiry == 1
+    assert ends.sender.group_expiry == soon(ends.kind)
     await ends.sender.group_add_async("group", "one")
-    await asyncio.sleep(2.1)
+    await asyncio.sleep(ends.sender.group_expiry * 2.1)
     await ends.sender.group_add_async("group", "two")
     await ends.sender.send_group_async("group", {"a": 1})
     assert await take(ends.receiver, ["two"], 1) == [("two", {"a": 1})]

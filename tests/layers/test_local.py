@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from daphne.errors import ConfigurationError, LayerUnavailable
-from daphne.layers import local_broker
+from daphne.layers import blocking, local_broker
 from daphne.layers.local import ChannelLayer
 from daphne.layers.local_place import Place, default_path
 
@@ -391,6 +391,34 @@ def test_the_classic_interface_works_from_any_thread(path):
     assert second.channel_statistics("queue")["messages_count"] == 4
     assert second.global_statistics()["messages_pending"] == 0
     first.flush()
+
+
+def test_a_blocking_receive_returns_after_a_while(path, monkeypatch):
+    monkeypatch.setattr(blocking, "BLOCKING_RECEIVE", 0.1)
+    layer = ChannelLayer(path)
+    assert layer.receive(["queue"], block=True) == (None, None)
+    layer.send("queue", {"a": 1})
+    assert layer.receive(["queue"], block=True) == ("queue", {"a": 1})
+
+
+@pytest.mark.parametrize("value", [2**64, {"a": {1: 2}}, object()])
+def test_what_cannot_travel_is_refused(path, value):
+    with pytest.raises(TypeError):
+        ChannelLayer(path).send("queue", {"value": value})
+
+
+def test_several_megabytes_come_in_several_answers(path):
+    async def scenario():
+        async with layers(path, 2) as (first, second):
+            for number in range(6):
+                await first.send_async("queue", {"number": number, "body": b"x" * 700_000})
+            batches = []
+            while sum(map(len, batches)) < 6:
+                batches.append(await second.receive_batch(["queue"]))
+            assert max(map(len, batches)) == 2
+            assert [message["number"] for batch in batches for _, message in batch] == list(range(6))
+
+    run(scenario())
 
 
 def test_a_forked_child_has_a_connection_of_its_own(path):

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import subprocess
+import sys
 import threading
 import time
 
@@ -360,6 +362,28 @@ def test_sentinel_says_who_the_master_is(tmp_path):
     finally:
         for server in (sentinel, *servers):
             server.close()
+
+
+@pytest.mark.parametrize("package", ["redis", "hiredis", "cryptography.fernet"])
+def test_a_missing_package_is_named(package):
+    program = f"""
+import sys
+sys.modules["{package}"] = None
+from daphne.errors import ConfigurationError
+from daphne.layers.redis import ChannelLayer
+try:
+    ChannelLayer(symmetric_encryption_keys=["key"])
+except ConfigurationError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert package.partition(".")[0] in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", [2**64, {"a": {1: 2}}, object()])
+def test_what_cannot_travel_is_refused(server, value):
+    with pytest.raises(TypeError):
+        ChannelLayer(hosts=[server.url]).send("queue", {"value": value})
 
 
 @pytest.mark.parametrize(

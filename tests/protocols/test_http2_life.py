@@ -1,4 +1,4 @@
-"""daphne.protocols.http2_life: every deadline of a connection, on a clock that the test turns, and its end."""
+"""daphne.protocols.http2_life: every deadline of a connection, on a clock that the test turns; its end."""
 
 from __future__ import annotations
 

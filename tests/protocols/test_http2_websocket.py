@@ -57,8 +57,9 @@ class Open:
         return self.loop.run(self.told.receives[self.index]())  # type: ignore[no-any-return]
 
     def send(self, event: Event) -> None:
-        self.loop.run(self.told.sends[self.index](event))
+        sending = self.loop.create_task(self.told.sends[self.index](event))
         self.client.flush()
+        sending.result()
 
     def write(self, *pieces: bytes, ended: bool = False) -> None:
         for piece in pieces:
@@ -374,7 +375,7 @@ def test_a_close_by_the_client(serve: Serve) -> None:
     assert [frame.opcode for frame in socket.read()] == [CLOSE]
     assert (socket.answer.ended, socket.answer.reset) == (True, None)
     socket.finish()
-    (connection,) = [each for each in socket.client.bench.server.service.site.connections]
+    (connection,) = socket.client.bench.server.service.site.connections
     assert connection.exchanges == {}
     assert [action for _, action, _ in socket.client.bench.actions][-1] == "disconnected"
 
@@ -484,7 +485,7 @@ def test_a_server_that_stops_closes_with_1001(serve: Serve) -> None:
     assert client_side(received, socket.stream_id).endswith(b"\x88\x02\x03\xe9")
     socket.client.connection.close()
     bench.loop.settle()
-    socket.finish()
+    socket.told.finish()
     bench.loop.advance(5)
     assert stopping.done()
 

@@ -7,6 +7,7 @@ today's `Settings`; everything else is daphne.service's.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -164,6 +165,9 @@ class Server:
                 if hasattr(host, "host"):
                     self.listening_addresses.append((host.host, host.port))
             self._service_manager.ready(", ".join(self.endpoints))
+            # What has been loaded by now stays: the collector need not look at it again and again.
+            gc.collect()
+            gc.freeze()
             if self.listening_callable is not None:
                 self.listening_callable()
 
@@ -177,8 +181,15 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signal)
         loop.add_signal_handler(signal.SIGUSR1, _reopen_logs)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_certificates)
         # Not through the loop: this is for when it does not turn.
         signal.signal(signal.SIGQUIT, lambda number, frame: print_stacks(loop))
+
+    def _reload_certificates(self) -> None:
+        """SIGHUP: new connections get the certificates that the files hold now, old ones keep theirs."""
+        for port in self.service.ports:
+            if hasattr(port, "reloadCertificates") and port.reloadCertificates():
+                logger.info("Reloaded the certificates of %s", port)
 
     def _signal(self) -> None:
         """The first signal stops gracefully, the second at once."""

@@ -19,7 +19,7 @@ from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_fields, check_response, check_trailers
 from daphne.streams.scope import Scope
-from daphne.streams.signal import Signal
+from daphne.streams.signal import SENDS_IN_A_ROW, Signal
 
 Event = dict[str, Any]
 
@@ -76,6 +76,7 @@ class HTTPStream:
         "_body_told",
         "_event_size",
         "_loop",
+        "_sends",
         "_steps",
         "_trailer_fields",
         "_trailers_follow",
@@ -127,6 +128,7 @@ class HTTPStream:
         self._window = window
         self._event_size = event_size
         self._arrival: Signal | None = None
+        self._sends = 0
         self._trailers_follow = False
         self._trailer_fields: Headers = []
         self._steps = _WAITING
@@ -249,7 +251,7 @@ class HTTPStream:
         if self._arrival is not None:
             self._finished()
 
-    def _more_body(self, event: Event) -> None:
+    def _more_body(self, event: Event) -> Coroutine[Any, Any, None] | None:
         body, more = event.get("body", b""), event.get("more_body", False)
         if type(body) is not bytes:
             body = _as_bytes(body)
@@ -262,6 +264,11 @@ class HTTPStream:
         self._wire.respond_more(self, body, more or self._trailers_follow)
         if not more:
             self._finished()
+            return None
+        self._sends += 1
+        if self._sends % SENDS_IN_A_ROW or self._wire.write_paused:
+            return None
+        return asyncio.sleep(0)
 
     async def _file(self, event: Event) -> None:
         """`http.response.pathsend` (ASGI extension): the whole file is the body, and the last of it."""

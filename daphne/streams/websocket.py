@@ -21,7 +21,7 @@ from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_fields, check_response
 from daphne.streams.scope import Scope
-from daphne.streams.signal import Signal
+from daphne.streams.signal import SENDS_IN_A_ROW, Signal
 
 Event = dict[str, Any]
 
@@ -90,6 +90,7 @@ class WebSocketStream:
     disconnected = False
     _reading_paused = False
     _queued = 0
+    _sends = 0
     _told_connect = False
     _close_event: Event | None = None
     _arrival: Signal | None = None
@@ -241,7 +242,10 @@ class WebSocketStream:
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise ApplicationError(f"`bytes` expected to be `bytes`, but got `{type(data)}`")
             socket.send_message(bytes(data), True)
-        return socket.writable() if socket.write_paused else None
+        if socket.write_paused:
+            return socket.writable()
+        self._sends += 1
+        return None if self._sends % SENDS_IN_A_ROW else asyncio.sleep(0)
 
     def _close(self, event: Event) -> None:
         code = event.get("code")

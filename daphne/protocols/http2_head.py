@@ -18,11 +18,12 @@ from daphne.streams.head import (
     Headers,
     RequestHead,
     check_target,
-    is_authority,
     is_token,
     learn_field_name,
 )
 
+_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"CONNECT"))
+"""Those that need no look at their characters."""
 _PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path", b":protocol"))
 _FORBIDDEN = frozenset(b"connection proxy-connection keep-alive transfer-encoding upgrade".split())
 """Fields that belong to an HTTP/1.1 connection (RFC 9113 section 8.2.2)."""
@@ -78,7 +79,7 @@ def read_head(fields: Headers, size: int, settings: Settings) -> HTTP2Head:
             raise _malformed("a pseudo-header field that is repeated or unknown")
         pseudo[name] = value
     method, path = pseudo.get(b":method"), pseudo.get(b":path")
-    if method is None or not is_token(method):
+    if method is None or not (method in _METHODS or is_token(method)):
         raise _malformed("no :method, or one that is no token")
     request = HTTP2Head(RequestHead(method.decode("ascii"), path or b"", "2", []))
     request.protocol = pseudo.get(b":protocol")
@@ -194,15 +195,16 @@ def _take_authority(head: RequestHead, authority: bytes | None, settings: Settin
         if head.host is None and settings.strict_host:
             raise RequestRefused(400, "neither :authority nor Host")
         return
-    if not authority or authority[:1] == b":" or not is_authority(authority):
+    if not authority or authority[:1] == b":":
         raise RequestRefused(400, "malformed :authority")
-    if head.host is None:
-        head.host = authority
+    host, head.host = head.host, None
+    head.take_special(b"host", authority)
+    if host is None:
         head.headers.insert(0, (b"host", authority))
-    elif head.host.lower() != authority.lower():
-        raise _malformed("Host differs from :authority")
-    else:
+    elif host.lower() == authority.lower():
         head.replace_host(authority)
+    else:
+        raise _malformed("Host differs from :authority")
 
 
 def _take_path(head: RequestHead, settings: Settings) -> None:

@@ -11,6 +11,7 @@ A rule that the client breaks is StreamReset or ConnectionFailed with the code t
 from __future__ import annotations
 
 import struct
+from collections import OrderedDict
 from collections.abc import Mapping
 
 from daphne.errors import ConnectionFailed, StreamReset
@@ -58,7 +59,7 @@ class FrameReader:
         self._block_stream = 0
         self._block_ended = False
         self._block_size = 0
-        self._closed: dict[int, bool] = {}
+        self._closed: OrderedDict[int, bool] = OrderedDict()
         """Streams that are closed -> whether frames for them may still be under way; the oldest are
         forgotten."""
         self._take = {
@@ -80,7 +81,7 @@ class FrameReader:
         closed = self._closed
         closed[stream_id] = under_way
         if len(closed) > _CLOSED_REMEMBERED:
-            del closed[next(iter(closed))]
+            closed.popitem(last=False)
 
     # ---- frames ----------------------------------------------------------------------------------
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 
 SENDS_IN_A_ROW = 64
-"""Sends after which an application that was never made to wait gives way to the loop. Without that, one that streams to
-a client that has gone, or reads as fast as it writes, would let nobody else be served."""
+"""Sends after which an application that was never made to wait gives way to the loop. Without that, one that
+streams to a client that has gone would let nobody else be served."""
 
 
 class Signal:

@@ -77,7 +77,8 @@ class AsyncLayer(Protocol):
 
         Each channel is first in, first out, and each message goes to one receiver. Cancelling loses
         nothing: what was on its way stays for the next receiver. Process-local channels are named up to
-        their `!`; the full name comes back with each message. Raises `errors.LayerUnavailable`.
+        their `!`; the full name comes back with each message. Our own layers wait through an outage; others
+        raise `errors.LayerUnavailable`, after which it may be tried again, in a while.
         """
 
     async def group_add_async(self, group: str, channel: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daphne.layers.copying import check_values, independent_copy
@@ -26,6 +26,7 @@ def vandalise(value):
         value["vandal"] = True
 
 
+@settings(max_examples=40)
 @given(messages)
 def test_a_copy_is_equal_and_independent(message):
     before = copy.deepcopy(message)

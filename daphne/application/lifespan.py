@@ -88,6 +88,9 @@ class Lifespan:
         try:
             await self._application(scope, self._events.get, self._send)
         except Exception as error:
+            answer = self._answer.result() if self._answer is not None and self._answer.done() else {}
+            if answer.get("type") == "lifespan.startup.complete":
+                logger.error("The application's lifespan ended while it served", exc_info=error)
             # Most applications that know no lifespan raise; `startup` judges it.
             self._resolve({"type": "ended", "error": error})
         else:

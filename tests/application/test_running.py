@@ -1,0 +1,103 @@
+"""daphne.application.running: one run of the application for each stream, and an end for each."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from daphne.testing.sockets import handshake
+from tests.protocols.bench import Bench, Told, answering, request, responses
+from tests.streams.conftest import serve as serve
+
+
+def test_streams_are_kept_while_they_run(serve: Any) -> None:
+    told = Told()
+    bench: Bench = serve(told)
+    runner = bench.server.service.runner
+    bench.exchange(request("GET", "/1"))
+    bench.exchange(handshake("/2", []))
+    assert len(runner.streams) == 2
+    for index in range(2):
+        told.finish(index)
+    bench.loop.settle()
+    assert not runner.streams
+    assert all(stream.task is None for stream in runner.streams)
+
+
+def test_an_answer_does_not_end_the_application(serve: Any) -> None:
+    """What an application does after its answer is its own affair; the connection goes on."""
+    told = Told()
+    bench: Bench = serve(told)
+    connection = bench.exchange(request())
+    bench.loop.run(answering(b"1")({}, told.receives[0], told.sends[0]))
+    bench.send(connection, request())
+    bench.loop.run(answering(b"2")({}, told.receives[1], told.sends[1]))
+    assert [response.body for response in responses(connection)] == [b"1", b"2"]
+    told.finish(0, LookupError("late"))
+    told.finish(1)
+    bench.loop.settle()
+    assert not connection.ended
+
+
+@pytest.mark.parametrize("sent", [request(), handshake("/", [])])
+def test_the_application_that_is_cancelled_may_clean_up(serve: Any, sent: bytes) -> None:
+    steps: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            steps.append("cancelled")
+            await asyncio.sleep(1)
+            steps.append("cleaned up")
+            raise
+
+    bench: Bench = serve(application, application_close_timeout=10)
+    connection = bench.exchange(sent)
+    connection.reset()
+    bench.loop.advance(9.9)
+    assert steps == []
+    bench.loop.advance(0.2)
+    assert steps == ["cancelled"]
+    bench.loop.advance(1)
+    assert steps == ["cancelled", "cleaned up"]
+    assert not bench.server.service.runner.streams
+
+
+def test_the_usual_way_to_learn_that_the_client_has_gone_is_not_logged(
+    serve: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told()
+    bench: Bench = serve(told)
+    connection = bench.exchange(request())
+    connection.reset()
+    bench.loop.settle()
+    with pytest.raises(OSError) as caught:
+        bench.loop.run(told.sends[0]({"type": "http.response.start", "status": 200}))
+    told.finish(0, caught.value)
+    bench.loop.settle()
+    assert caplog.text == ""
+
+
+def test_an_exception_is_logged_with_its_traceback(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        raise LookupError("what went wrong")
+
+    serve(application).exchange(request())
+    (record,) = [record for record in caplog.records if record.name == "daphne.server"]
+    assert record.getMessage() == "Exception inside application: what went wrong"
+    assert record.exc_info is not None
+
+
+def test_an_application_of_asgi_2(serve: Any) -> None:
+    class Application:
+        def __init__(self, scope: Any) -> None:
+            self.scope = scope
+
+        async def __call__(self, receive: Any, send: Any) -> None:
+            await answering(self.scope["path"].encode())(self.scope, receive, send)
+
+    (response,) = serve(Application).responses(request("GET", "/two"))
+    assert response.body == b"/two"

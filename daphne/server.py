@@ -93,6 +93,9 @@ class Server:
         self.proxy_forwarded_address_header = proxy_forwarded_address_header
         self.proxy_forwarded_port_header = proxy_forwarded_port_header
         self.proxy_forwarded_proto_header = proxy_forwarded_proto_header
+        unknown = sorted(set(options) - set(Settings.__dataclass_fields__))
+        if unknown:
+            raise TypeError(f"Server() got an unexpected keyword argument {unknown[0]!r}")
         self.options = {**_OF_4X, **options}
         self.listeners: list[defer.Deferred[Any]] = []
         """A fired Deferred per endpoint, whose result is the listening port."""
@@ -105,10 +108,10 @@ class Server:
         self._stopping: asyncio.Task[None] | None = None
 
     def __getattr__(self, name: str) -> Any:
-        options = self.__dict__.get("options", {})
-        if name in options:
-            return options[name]
-        raise AttributeError(name)
+        if name in Settings.__dataclass_fields__:
+            options = self.__dict__.get("options", {})
+            return options.get(name, Settings.__dataclass_fields__[name].default)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _settings(self) -> Settings:
         options = dict(self.options)
@@ -117,10 +120,6 @@ class Server:
             options["proxy_headers_host"] = self.proxy_forwarded_address_header or ""
             options["proxy_headers_port"] = self.proxy_forwarded_port_header or ""
             options["proxy_headers_proto"] = self.proxy_forwarded_proto_header or ""
-        known = set(Settings.__dataclass_fields__)
-        unknown = sorted(set(options) - known)
-        if unknown:
-            raise TypeError(f"Server() got an unexpected keyword argument {unknown[0]!r}")
         for name in ("ws_protocols", "trusted_proxies"):
             if name in options:
                 options[name] = tuple(options[name] or ())

@@ -1,0 +1,296 @@
+"""daphne.server: the door with the keyword arguments of daphne 1.x and 4.x. Each `run()` is its own process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import pytest
+
+from daphne.errors import InvalidSettings
+from daphne.server import Server
+
+DEADLINE = 30
+LOCAL = "tcp:0:interface=127.0.0.1"
+
+PRELUDE = """
+import json, logging, os, signal, socket, sys, threading, time
+from daphne.server import Server
+
+async def application(scope, receive, send):
+    assert scope["type"] == "http", scope
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    body = json.dumps({key: scope[key] for key in ("scheme", "client", "server", "root_path")})
+    await send({"type": "http.response.body", "body": body.encode()})
+
+def ask(server, *lines, target="/"):
+    with socket.create_connection(server.listening_addresses[0], 10) as client:
+        head = [f"GET {target} HTTP/1.1", *lines, "Connection: close", "", ""]
+        client.sendall("\\r\\n".join(head).encode())
+        answer = b""
+        while piece := client.recv(65536):
+            answer += piece
+    head, _, body = answer.decode().partition("\\r\\n\\r\\n")
+    return head, body
+
+def say(**facts):
+    print(json.dumps(facts), flush=True)
+
+def when_listening(server, function):
+    def wait():
+        deadline = time.monotonic() + 20
+        while not server.listening_addresses and time.monotonic() < deadline:
+            time.sleep(0.01)
+        try:
+            function()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+    threading.Thread(target=wait, daemon=True).start()
+"""
+
+
+def run(script: str, status: int = 0) -> dict[str, Any]:
+    """Run a script after the prelude, and give what it says."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", PRELUDE + textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    facts: dict[str, Any] = {"stderr": done.stderr}
+    for line in done.stdout.splitlines():
+        facts |= json.loads(line)
+    return facts
+
+
+def test_a_server_as_programs_of_4_x_make_it() -> None:
+    facts = run(
+        """
+        actions, ready = [], []
+        def ready_callable():
+            ready.append(list(server.listening_addresses))
+        server = Server(
+            application,
+            endpoints=["tcp:0:interface=127.0.0.1"],
+            action_logger=lambda *action: actions.append(action),
+            ready_callable=ready_callable,
+            http_timeout=None,
+            ping_interval=7,
+            server_name="mine",
+            root_path="/root",
+            verbosity=0,
+        )
+        def test():
+            head, body = ask(server, "X-Forwarded-For: 192.0.2.1")
+            say(head=head, body=body, addresses=server.listening_addresses, ready=ready)
+            say(listeners=len(server.listeners), called=[fired.called for fired in server.listeners])
+        when_listening(server, test)
+        server.run()
+        say(actions=[[a, b, sorted(c)] for a, b, c in actions], statuses=[c["status"] for _, _, c in actions])
+        """
+    )
+    assert facts["ready"] == [[]], "ready_callable comes before the loop"
+    head = facts["head"].split("\r\n")
+    assert head[0] == "HTTP/1.1 200 OK"
+    assert "server: mine" in head[1:]
+    assert not [line for line in head if line.startswith(("date:", "content-length:"))]
+    scope = json.loads(facts["body"].split("\r\n")[1])
+    assert scope["client"][0] == "127.0.0.1" and scope["root_path"] == "/root"
+    (protocol, action, details) = facts["actions"][0]
+    assert (protocol, action) == ("http", "complete")
+    assert {"path", "status", "method", "client", "time_taken", "size"} <= set(details)
+    assert (facts["statuses"], facts["listeners"], facts["called"]) == ([200], 1, [True])
+
+
+def test_proxy_headers_as_4_x_names_them() -> None:
+    facts = run(
+        """
+        server = Server(
+            application,
+            endpoints=["tcp:0:interface=127.0.0.1"],
+            proxy_forwarded_address_header="X-Real-IP",
+            proxy_forwarded_port_header="X-Real-Port",
+            proxy_forwarded_proto_header="X-Real-Proto",
+        )
+        def test():
+            _, body = ask(server, "X-Real-IP: 192.0.2.1", "X-Real-Port: 99", "X-Real-Proto: https")
+            say(scope=json.loads(body.split("\\r\\n")[1]))
+        when_listening(server, test)
+        server.run()
+        """
+    )
+    assert facts["scope"]["client"] == ["192.0.2.1", 99]
+    assert facts["scope"]["scheme"] == "https"
+
+
+def test_a_server_as_programs_of_1_x_make_it() -> None:
+    facts = run(
+        """
+        import warnings
+        from daphne.layers.memory import ChannelLayer
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            server = Server(ChannelLayer(), "127.0.0.1", "0", worker="daphne.demo:application")
+        say(warned=[w.category.__name__ for w in caught], endpoints=server.endpoints)
+        def test():
+            head, body = ask(server, "Host: a")
+            say(head=head.split("\\r\\n")[0])
+        when_listening(server, test)
+        server.run()
+        """
+    )
+    assert facts["warned"] == ["DeprecationWarning"]
+    assert facts["endpoints"] == ["tcp:port=0:interface=127.0.0.1"]
+    assert facts["head"] == "HTTP/1.1 200 OK"
+
+
+def test_stop_from_another_thread_and_without_signal_handlers() -> None:
+    facts = run(
+        """
+        server = Server(application, endpoints=["tcp:0:interface=127.0.0.1"], signal_handlers=False)
+        def wait():
+            while not server.listening_addresses:
+                time.sleep(0.01)
+            ask(server)
+            server.reactor.callFromThread(server.stop)
+        threading.Thread(target=wait, daemon=True).start()
+        server.run()
+        say(ended=True, handler=signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+        """
+    )
+    assert facts["ended"] and facts["handler"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_the_first_signal_lets_requests_finish(name: str) -> None:
+    facts = run(
+        f"""
+        import asyncio
+        async def slow(scope, receive, send):
+            os.kill(os.getpid(), signal.{name})
+            await asyncio.sleep(0.5)
+            await application(scope, receive, send)
+        server = Server(slow, endpoints=["tcp:0:interface=127.0.0.1"])
+        def test():
+            say(head=ask(server)[0].split("\\r\\n")[0])
+        def wait():
+            while not server.listening_addresses:
+                time.sleep(0.01)
+            test()
+        thread = threading.Thread(target=wait)
+        thread.start()
+        server.run()
+        thread.join()
+        """
+    )
+    assert facts["head"] == "HTTP/1.1 200 OK"
+
+
+def test_the_second_signal_ends_at_once() -> None:
+    facts = run(
+        """
+        import asyncio
+        async def endless(scope, receive, send):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(1000)
+        server = Server(endless, endpoints=["tcp:0:interface=127.0.0.1"], graceful_timeout=1000)
+        def wait():
+            while not server.listening_addresses:
+                time.sleep(0.01)
+            try:
+                ask(server)
+            except OSError as problem:
+                pass
+        threading.Thread(target=wait, daemon=True).start()
+        began = time.monotonic()
+        server.run()
+        say(seconds=time.monotonic() - began)
+        """
+    )
+    assert facts["seconds"] < 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ('endpoints=["tcp:port=nonsense"]', "EndpointError"),
+        ('endpoints=["nonsense:1"]', "EndpointError"),
+        ('endpoints=[f"tcp:{busy.getsockname()[1]}:interface=127.0.0.1"]', "EndpointError"),
+        ('endpoints=["tcp:0:interface=127.0.0.1"], lifespan="on"', "LifespanError"),
+        ('endpoints=["tcp:0:interface=127.0.0.1"], ping_interval="often"', "InvalidSettings"),
+    ],
+)
+def test_what_cannot_start_is_raised_by_run(arguments: str, kind: str) -> None:
+    facts = run(
+        f"""
+        busy = socket.create_server(("127.0.0.1", 0))
+        server = Server(application, {arguments})
+        try:
+            server.run()
+        except Exception as error:
+            say(kind=type(error).__name__, aborted=server.abort_start, text=str(error))
+        """
+    )
+    assert facts["kind"] == kind
+    assert "\n" not in facts["text"]
+
+
+def test_the_number_of_threads_for_synchronous_code() -> None:
+    facts = run(
+        """
+        import asyncio
+        os.environ["ASGI_THREADS"] = "3"
+        server = Server(application, endpoints=["tcp:0:interface=127.0.0.1"])
+        seen = set()
+        def work():
+            seen.add(threading.get_ident())
+            time.sleep(0.02)
+        async def much():
+            await asyncio.gather(*[asyncio.to_thread(work) for _ in range(12)])
+        def test():
+            asyncio.run_coroutine_threadsafe(much(), server.reactor.loop).result(10)
+            say(threads=len(seen))
+        when_listening(server, test)
+        server.run()
+        """
+    )
+    assert facts["threads"] == 3
+
+
+def test_no_endpoints(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        Server(lambda: None, endpoints=[])
+    assert ended.value.code == 1
+    assert "No endpoints. This server will not listen on anything." in caplog.text
+    assert logging.getLogger("daphne.server").name in {record.name for record in caplog.records}
+
+
+def test_attributes_are_the_arguments_and_their_defaults() -> None:
+    server = Server(len, endpoints=[LOCAL], ping_interval=7)
+    assert (server.application, server.endpoints, server.ping_interval) == (len, [LOCAL], 7)
+    # What daphne 4's Server had where today's defaults differ, and today's elsewhere.
+    assert (server.websocket_connect_timeout, server.request_buffer_size) == (20, 8192)
+    assert (server.ping_timeout, server.root_path, server.server_name) == (30, "", "daphne")
+    assert (server.listeners, server.listening_addresses, server.abort_start) == ([], [], False)
+    with pytest.raises(AttributeError, match="nonsense"):
+        server.nonsense
+
+
+def test_arguments_that_do_not_exist() -> None:
+    with pytest.raises(TypeError, match="nonsense"):
+        Server(len, endpoints=[LOCAL], nonsense=1)
+
+
+def test_wrong_values_are_all_named_at_once() -> None:
+    server = Server(len, endpoints=[LOCAL], ping_interval="often", verbosity=9)
+    with pytest.raises(InvalidSettings) as wrong:
+        server.run()
+    assert len(wrong.value.problems) == 2

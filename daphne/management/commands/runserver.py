@@ -16,6 +16,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import CommandError
 from django.core.management.commands.runserver import Command as RunserverCommand
+from django.db import connections
 from django.utils import autoreload
 
 from daphne import __version__
@@ -97,7 +98,8 @@ class Command(RunserverCommand):  # type: ignore[misc]  # Django has no types
     def inner_run(self, *args: Any, **options: Any) -> None:
         """Check the project, say where it is served, and serve it until it is interrupted."""
         if not options["use_asgi"]:
-            # Django's WSGI server is the parent's, with the parent's banner.
+            # Django's own server, with its own banner.
+            self.server_cls = RunserverCommand.server_cls
             super().inner_run(*args, **options)
             return
         autoreload.raise_last_exception()
@@ -120,6 +122,8 @@ class Command(RunserverCommand):  # type: ignore[misc]  # Django has no types
             self.stdout.write("Performing system checks...\n\n")
             self.check(display_num_errors=True)
         self.check_migrations()
+        for connection in connections.all(initialized_only=True):
+            connection.close()
 
     def _print_banner(self, scheme: str) -> None:
         now = datetime.datetime.now().strftime("%B %d, %Y - %X")

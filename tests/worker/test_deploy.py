@@ -30,7 +30,7 @@ PAUSE = 0.1 if FULL else 0.02
 """Seconds between two messages of a WebSocket client."""
 
 MOST_UNDER_WAY = 20
-"""Messages that a client has not got back when it waits, so that a slow machine shows only that it is slow."""
+"""Messages that a client has not got back when it waits, so that a slow machine is only slow."""
 
 WORKING = re.compile(r"takes work from")
 TARGET = "tests.worker.deploy_target"

@@ -115,7 +115,7 @@ def raise_file_limit() -> None:
 
 def run_all(arguments: argparse.Namespace, places: Places, cores: Cores, words: list[str]) -> dict[str, Any]:
     rounds, seconds = (1, 1.0) if arguments.quick else (arguments.rounds, arguments.seconds)
-    command = " ".join(["python -m benchmarks", *words])
+    command = " ".join(["python -m benchmarks", *without_paths(words)])
     options = Options(rounds, seconds, places, cores, command)
     results = {}
     for name in arguments.scenario or SCENARIOS:
@@ -124,6 +124,16 @@ def run_all(arguments: argparse.Namespace, places: Places, cores: Cores, words: 
             results[name] = compare(SCENARIOS[name], names, options, lambda line: print(line, flush=True))
             print("\n" + report.terminal_text(name, results[name]), flush=True)
     return results
+
+
+def without_paths(words: list[str]) -> list[str]:
+    """The words of a command line as they can be repeated elsewhere: without `--cache` and its folder."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and word != "--cache" and not word.startswith("--cache="):
+            kept.append(word)
+        skip = word == "--cache"
+    return kept
 
 
 def chosen_servers(servers: tuple[str, ...], only: list[str] | None) -> list[str]:

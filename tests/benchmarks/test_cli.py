@@ -48,6 +48,14 @@ def test_peers_are_chosen_by_name_and_the_first_server_is_always_there(only, cho
     assert cli.chosen_servers(("daphne", "uvicorn", "granian"), only) == chosen
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["-s", "get", "--cache", "/a/folder", "--quick"], ["-s", "get", "--cache=/a/folder", "--quick"]],
+)
+def test_the_command_that_is_told_names_no_folder(words):
+    assert cli.without_paths(words) == ["-s", "get", "--quick"]
+
+
 def test_results_are_kept_beside_those_of_other_scenarios(tmp_path, monkeypatch):
     document, data = tmp_path / "performance.rst", tmp_path / "performance.json"
     document.write_text(f"Before\n{report.BEGIN}\n{report.END}\nafter\n")

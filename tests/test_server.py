@@ -1,4 +1,4 @@
-"""daphne.server: the door with the keyword arguments of daphne 1.x and 4.x. Each `run()` is its own process."""
+"""daphne.server: the door with the keyword arguments of daphne 1.x and 4.x. Each `run()` has a process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """daphne.testing.connections: what happens on a connection in memory is what happens on a socket.
 
-Each test is one scenario over three kinds of connection: TCP on the loop's own transports, a unix socket, and memory.
+Each test is one scenario over three kinds of connection: TCP and a unix socket on the loop's own transports, and
+memory.
 """
 
 from __future__ import annotations
@@ -255,7 +256,9 @@ def test_output_may_end_before_input(play: Any) -> None:
         client.send(b"still talking")
         await until(lambda: server.received == b"still talking")
         client.close()
-        await until(lambda: isinstance(server.events[-1], tuple))
+        await until(lambda: server.events[-1] == "read lost")
+        server.transport.loseConnection()
+        await until(lambda: server.events[-1] == ("lost", error.ConnectionDone))
 
     play(HalfCloseable, scenario)
 

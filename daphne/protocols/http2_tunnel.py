@@ -143,6 +143,7 @@ class Tunnel:
     def abortConnection(self) -> None:
         """Send RST_STREAM at once, dropping what is unsent."""
         if self._protocol is not None or self._linger is not None:
+            self._tell_lost(error.ConnectionAborted())
             self._exchange.reset(CANCEL)
 
     def unsentBytes(self) -> int:

@@ -26,11 +26,12 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "websocket.receive": ("reply_channel", "path", "order", "text", "bytes"),
     "websocket.disconnect": ("reply_channel", "code", "path", "order"),
     "websocket reply": ("accept", "bytes", "text", "close", EXTRA),
-    "http.request daphne": ("raw_path", "server", "extensions"),
+    "http.request daphne": ("raw_path", "server", "extensions", "tls"),
     "websocket.connect daphne": (
         "raw_path",
         "server",
         "extensions",
+        "tls",
         "http_version",
         "subprotocols",
         "resume",

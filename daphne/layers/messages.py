@@ -70,9 +70,9 @@ def scope_extra(scope: Scope) -> Message:
         extra["server"] = server[0]
     extensions = scope.get("extensions")
     if extensions:
-        extra["extensions"] = {
-            name: value for name, value in extensions.items() if name not in NOT_OVER_A_LAYER
-        }
+        extra["extensions"] = " ".join([name for name in extensions if name not in NOT_OVER_A_LAYER])
+        if "tls" in extensions:
+            extra["tls"] = extensions["tls"]
     if scope["type"] == "websocket":
         extra["http_version"] = scope.get("http_version", "1.1")
         if scope.get("subprotocols"):
@@ -318,8 +318,10 @@ def _scope(kind: str, scheme: str, message: Message, state: Mapping[str, Any] | 
         "headers": [(bytes(name), bytes(value)) for name, value in message["headers"]],
         "client": _pair(message.get("client")),
         "server": server,
-        "extensions": dict(extra.get("extensions") or {}),
+        "extensions": {name: {} for name in extra.get("extensions", "").split()},
     }
+    if "tls" in extra:
+        scope["extensions"]["tls"] = extra["tls"]
     if state is not None:
         scope["state"] = dict(state)
     return scope

@@ -79,7 +79,7 @@ class WebSocketRun(ApplicationRun):
 
     async def _refuse(self) -> None:
         extra = self.first.get(EXTRA) or {}
-        if "websocket.http.response" in extra.get("extensions", ()):
+        if "websocket.http.response" in extra.get("extensions", "").split():
             start = {"status": 500, "headers": PAGE_HEADERS}
             await self.reply_now(messages.denial_reply(start, error_page(500), False))
         else:

@@ -236,6 +236,7 @@ def test_an_error_names_the_unknown_key():
         {"http_version": "2", "scheme": "https", "root_path": "/app"},
         {"client": None, "server": ("/run/d.sock", None)},
         {"headers": [(b"a", b"1"), (b"b", b"\xff"), (b"a", b"2")]},
+        {"extensions": {"tls": {"tls_version": 772, "client_cert_chain": ()}, "http.response.pathsend": {}}},
     ],
 )
 def test_an_http_scope_survives_the_layer_without_pathsend(changes):

@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet import defer
 
@@ -129,7 +129,7 @@ class Server:
         """Serve until `stop()` or a signal. Raises ConfigurationError or LifespanError if it cannot start."""
         settings = self._settings()
         follow_twisted_log(settings.verbosity)
-        self.reactor: Any = install(settings.uvloop)
+        self.reactor = cast(Any, install(settings.uvloop))
         self.service = Service(self.application, settings, self.action_logger)
         loop = self.reactor.loop
         _set_threads(loop)

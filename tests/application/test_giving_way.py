@@ -20,6 +20,7 @@ async def endless(scope, receive, send):
     await send({"type": "http.response.body", "body": b"hello"})
 
 
+REQUEST = b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n"
 HANDSHAKE = (
     b"GET /endless HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\nSec-WebSocket-Version: 13\r\n\r\n"

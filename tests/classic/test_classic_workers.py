@@ -1,7 +1,7 @@
 """Workers of the channel-layer era, unchanged, behind today's daphne.
 
-`DAPHNE_TEST_CLASSIC_CHANNELS` names an interpreter (Python 3.6) that has Django 1.11, Channels 1.1.8 and asgi_redis
-1.4.3. Front end and worker share nothing but a Redis server.
+`DAPHNE_TEST_CLASSIC_CHANNELS` names an interpreter (Python 3.6) that has Django 1.11, Channels 1.1.8 and
+asgi_redis 1.4.3. Front end and worker share nothing but a Redis server.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A whole Channels 1 project in one file, for the interpreter of its era: a page, an upload and a chat.
 
-Run as `python classic_site.py runworker` by test_classic_workers.py, with the address of Redis in CLASSIC_REDIS. It is not
-imported by anything of today's.
+Run as `python classic_site.py runworker` by test_classic_workers.py, with the address of Redis in
+CLASSIC_REDIS. Nothing of today's imports it.
 """
 
 import os

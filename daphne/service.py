@@ -25,8 +25,6 @@ from daphne.tls_info import tls_info
 
 logger = logging.getLogger("daphne.server")
 
-LAYER_HTTP_TIMEOUT = 120.0
-"""Seconds that a worker has to answer where `--http-timeout` is not given."""
 _CLEAN_UP = 1.0
 """Seconds that cancelled applications have to clean up."""
 _CLOSES_A_SECOND = 100
@@ -103,12 +101,14 @@ class Service:
             from daphne.worker import Worker
 
             self._worker = Worker(
-                layer, guarantee_single_callable(load_target(settings.worker)), lifespan=settings.lifespan
+                layer,
+                guarantee_single_callable(load_target(settings.worker)),
+                lifespan=settings.lifespan,
+                drain_timeout=settings.graceful_timeout,
+                worker_timeout=settings.worker_timeout,
             )
         # The bridge keeps the time limit itself: it knows what the workers were told and what they still owe.
-        timeout = LAYER_HTTP_TIMEOUT if settings.http_timeout is None else settings.http_timeout
-        bridge = Bridge(layer, dataclasses.replace(settings, http_timeout=timeout))
-        return bridge, dataclasses.replace(settings, http_timeout=0), "on"
+        return Bridge(layer, settings), dataclasses.replace(settings, http_timeout=0), "on"
 
     def _pause_accepting(self) -> None:
         assert self.site is not None

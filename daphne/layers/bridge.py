@@ -74,6 +74,3 @@ class Bridge:
         await receive()
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
-
-
-bridge = Bridge

@@ -57,6 +57,7 @@ class Load:
         self.address = address
         self.sockets = [Socket() for _ in range(SOCKETS)]
         self.answers = []
+        self.rounds = [0] * REQUESTERS
         self.stopping = False
         self.connected = 0
 
@@ -87,7 +88,7 @@ class Load:
         except Exception as problem:
             socket.closed = problem
 
-    async def requests(self):
+    async def requests(self, number):
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as session:
             while not self.stopping:
                 try:
@@ -96,13 +97,14 @@ class Load:
                         await response.read()
                 except Exception as problem:
                     self.answers.append(problem)
+                self.rounds[number] += 1
                 await asyncio.sleep(PAUSE)
 
     @contextlib.asynccontextmanager
     async def running(self):
         tasks = [asyncio.ensure_future(self.websocket(socket)) for socket in self.sockets]
-        tasks += [asyncio.ensure_future(self.requests()) for _ in range(REQUESTERS)]
-        await self.until(lambda: self.connected == SOCKETS and len(self.answers) >= REQUESTERS, 20)
+        tasks += [asyncio.ensure_future(self.requests(number)) for number in range(REQUESTERS)]
+        await self.until(lambda: self.connected == SOCKETS and all(self.rounds), 20)
         yield
         self.stopping = True
         _, pending = await asyncio.wait(tasks, timeout=20)
@@ -120,10 +122,10 @@ class Load:
         return [(s.sent, s.received[-1:], s.closed) for s in self.sockets if s.under_way >= MOST_UNDER_WAY]
 
     async def proceed(self):
-        """Every client gets on: each WebSocket has a message sent from now on echoed, HTTP is answered."""
+        """Every client gets on: each has an answer to something that it sent from now on."""
         marks = [socket.sent for socket in self.sockets]
-        answers = len(self.answers) + REQUESTERS
-        await self.until(lambda: len(self.answers) >= answers, 20)
+        rounds = list(self.rounds)
+        await self.until(lambda: all(n > m for n, m in zip(self.rounds, rounds, strict=True)), 20)
         for socket, mark in zip(self.sockets, marks, strict=True):
             await self.until(lambda s=socket, m=mark: s.received and s.received[-1] >= m, 20)
 

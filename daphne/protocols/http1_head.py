@@ -39,8 +39,7 @@ class HeadParser:
 
     def __init__(self, settings: Settings) -> None:
         self._most_headers = settings.max_header_count
-        self._host_required = settings.strict_host
-        self._connect_allowed = not settings.strict_host
+        self._as_daphne_4 = not settings.strict_host
         self._headers: Headers = []
         self._special: Headers = []
         self._parser: httptools.HttpRequestParser | None = None
@@ -78,7 +77,10 @@ class HeadParser:
             request.take_special(field, value)
         if request.chunked:
             _check_chunked(request)
-        if request.host is None and self._host_required and http_version == "1.1":
+        if self._as_daphne_4:
+            if b"\x85" in head:
+                raise RequestRefused(400, "the byte 0x85, which is a line end in Latin-1")
+        elif request.host is None and http_version == "1.1":
             raise RequestRefused(400, "no Host field")
         request.take_target()
         if not request.framed and http_version == "1.1":
@@ -110,7 +112,7 @@ class HeadParser:
         """A method that llhttp does not know, or CONNECT: this is an origin server and opens no tunnels."""
         if not is_token(method):
             raise RequestRefused(400, "malformed method")
-        if method == b"CONNECT" and not self._connect_allowed:
+        if method == b"CONNECT" and not self._as_daphne_4:
             raise RequestRefused(501, "CONNECT")
         return method.decode("ascii")
 

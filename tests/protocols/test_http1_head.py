@@ -207,6 +207,8 @@ def test_host(lines: list[bytes], status: int | None) -> None:
 def test_host_may_be_missing_where_that_is_asked_for_but_never_stands_twice() -> None:
     assert parse(with_fields(b"X: y"), strict_host=False).host is None
     assert refusal(with_fields(b"Host: a", b"Host: a"), strict_host=False) == 400
+    assert refusal(with_fields(b"X: \x85"), strict_host=False) == 400
+    assert parse(with_fields(b"Host: a", b"X: \x85")).headers[-1] == (b"x", b"\x85")
 
 
 def test_http_1_0_needs_no_host_but_1_1_does_even_with_an_absolute_target() -> None:

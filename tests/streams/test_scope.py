@@ -177,7 +177,9 @@ def test_the_profile_of_4_x(serve: Serve, sent: Any) -> None:
     """The keys that daphne 4 gave: test suites compare scopes whole."""
     scope = scope_of(serve, sent(), scope_extensions=False)
     common = {"type", "asgi", "path", "raw_path", "root_path", "headers", "query_string", "client", "server"}
-    more = {"http": {"http_version", "method", "scheme"}, "websocket": {"subprotocols"}}[scope["type"]]
+    more = {"http": {"http_version", "method", "scheme"}, "websocket": {"subprotocols", "scheme"}}[
+        scope["type"]
+    ]
     assert set(scope) == common | more
     assert scope["asgi"] == {"version": "3.0"}
     assert (scope["client"], scope["server"]) == (["127.0.0.1", 50000], ["127.0.0.1", 8000])

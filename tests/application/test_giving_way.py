@@ -1,4 +1,4 @@
-"""An application that streams without end to a client that has gone does not keep the loop from everybody else."""
+"""An application that streams without end to a client that has gone leaves the loop to everybody else."""
 
 import http.client
 import socket

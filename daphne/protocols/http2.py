@@ -75,6 +75,8 @@ class HTTP2Connection(ConnectionLife, Protocol):
             more = settings.http2_connection_window - frames.DEFAULT_WINDOW
             self.output.allow(0, more)
         self.allow(settings.request_head_timeout)
+        if site.draining:
+            self.drain()
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client; what they bring about is written at once."""
@@ -139,7 +141,7 @@ class HTTP2Connection(ConnectionLife, Protocol):
                 request.priority = self._priorities.pop(stream_id)
             exchange.begin(request)
         except RequestRefused as refusal:
-            exchange.answered_head = (b":method", b"HEAD") in fields
+            exchange.is_head = (b":method", b"HEAD") in fields
             exchange.refuse(refusal)
 
     def _check_room(self, stream_id: int) -> None:
@@ -211,7 +213,11 @@ class HTTP2Connection(ConnectionLife, Protocol):
         exchange = self.exchanges.get(stream_id)
         if exchange is not None:
             self.output.prioritize(exchange, parse_priority(value))
-        elif len(self._priorities) < self.site.settings.http2_max_concurrent_streams:
+            return
+        most, highest = self.site.settings.http2_max_concurrent_streams, self.reader.highest
+        if len(self._priorities) >= most:
+            self._priorities = {key: kept for key, kept in self._priorities.items() if key > highest}
+        if len(self._priorities) < most:
             self._priorities[stream_id] = value
 
     def ping_received(self, payload: bytes) -> None:

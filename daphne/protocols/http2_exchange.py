@@ -48,14 +48,14 @@ class Exchange(SendingStream):
     """Whether the client has not ended its side (http2_reader)."""
     tunnel: Tunnel | None = None
     """The transport of an accepted WebSocket."""
-    answered_head = False
+    is_head = False
     """Whether the request is known to be HEAD, whose answer has no body."""
     _expected: int | None = None
     """Bytes of the body that are still due after Content-Length."""
     _received = 0
     _continue_due = False
     _suppressed = False
-    _early: list[bytes] | None = None
+    _early = b""
     """What came for a WebSocket before it was accepted."""
     _writable: Signal | None = None
     _pace: Deadline | None = None
@@ -73,7 +73,7 @@ class Exchange(SendingStream):
     def begin(self, request: HTTP2Head) -> None:
         """Open the stream of a validated request and run the application."""
         head = self.head = request.head
-        self.answered_head = head.method == "HEAD"
+        self.is_head = head.method == "HEAD"
         if request.priority is not None:
             self.priority = parse_priority(request.priority)
         if request.protocol is not None:
@@ -111,13 +111,13 @@ class Exchange(SendingStream):
         self._received += size
         stream = self.stream
         kept = 0
-        if stream is not None:
-            self._check_body_size(self._received)
         if isinstance(stream, HTTPStream):
+            self._check_body_size(self._received)
             stream.body_received(data, ended)
             kept = stream.unread
         elif stream is not None:
-            kept = self._hold_early(data)
+            self._early += data  # before the handshake is answered; the stream's window bounds it
+            kept = len(self._early)
         if ended:
             self._body_ended()
         else:
@@ -133,13 +133,6 @@ class Exchange(SendingStream):
         most = self.site.settings.max_body_size
         if most and size > most:
             raise RequestRefused(413, "body too large", limit="max_body_size")
-
-    def _hold_early(self, data: bytes) -> int:
-        """Keep what comes before the handshake is answered; the stream's window bounds it."""
-        if self._early is None:
-            self._early = []
-        self._early.append(data)
-        return self._received
 
     def _body_ended(self) -> None:
         self._continue_due = False
@@ -163,7 +156,7 @@ class Exchange(SendingStream):
         """
         window = self.site.settings.http2_stream_window
         taken = window - self.credit - kept
-        if taken * 2 >= window and self.receiving:
+        if taken * 2 >= window and self.receiving and self.id in self.connection.exchanges:
             self.credit += taken
             self.connection.output.allow(self.id, taken)
 
@@ -212,7 +205,7 @@ class Exchange(SendingStream):
     def respond(self, stream: Stream, head: ResponseHead, body: bytes, more: bool) -> None:
         """Write the head and the first part of the body."""
         self._continue_due = False
-        self._suppressed = self.answered_head or head.status in BODILESS
+        self._suppressed = self.is_head or head.status in BODILESS
         block = self.connection.head_blocks.encode(head)
         if self._suppressed:
             body = b""
@@ -268,7 +261,7 @@ class Exchange(SendingStream):
         head = check_response(
             refusal.status, [*PAGE_HEADERS, (b"content-length", b"%d" % len(page)), *refusal.headers]
         )
-        if self.answered_head:
+        if self.is_head:
             page = b""
         self.connection.output.headers(self, self.connection.head_blocks.encode(head), not page)
         if page:
@@ -287,7 +280,7 @@ class Exchange(SendingStream):
         self.stream = None
         if self._pace is not None:
             self._pace.close()
-        early, self._early = self._early or [], None
+        early, self._early = self._early, b""
         self.tunnel = Tunnel(self)
         stream.socket = socket
         self.tunnel.begin(socket, early)

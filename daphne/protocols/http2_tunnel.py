@@ -7,7 +7,6 @@ the exchange to write. END_STREAM stands for TCP's FIN, RST_STREAM for its RST (
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +34,8 @@ class Tunnel:
         self._protocol: Any = None
         self._producer: Any = None
         self._reading = True
-        self._held: deque[bytes] = deque()
-        self._held_size = 0
+        self._held = bytearray()
+        """What has come while the protocol does not read."""
         self._input_ended = False
         self._end_told = False
         self._ended = False
@@ -45,27 +44,28 @@ class Tunnel:
 
     # What the exchange calls
 
-    def begin(self, protocol: Any, early: Iterable[bytes]) -> None:
+    def begin(self, protocol: Any, early: bytes) -> None:
         """Give the stream to `protocol`, and what has come for it already."""
         self._protocol = protocol
         protocol.makeConnection(self)
-        for data in early:
-            self.data_received(data, False)
+        if early:
+            self.data_received(early, False)
 
     def data_received(self, data: bytes, ended: bool) -> None:
         """Hand on what came, or hold it while the protocol does not read: the window is not opened then."""
         self._input_ended = self._input_ended or ended
         if data and self._protocol is not None and not self.disconnecting:
-            self._held.append(data)
-            self._held_size += len(data)
+            if self._reading and not self._held:
+                self._protocol.dataReceived(data)
+            else:
+                self._held += data
         self._deliver()
 
     def _deliver(self) -> None:
-        while self._held and self._reading and self._protocol is not None:
-            data = self._held.popleft()
-            self._held_size -= len(data)
+        if self._held and self._reading and self._protocol is not None:
+            data, self._held = bytes(self._held), bytearray()
             self._protocol.dataReceived(data)
-        self._exchange.give_credit(self._held_size)
+        self._exchange.give_credit(len(self._held))
         if self._input_ended and not self._held and not self._end_told:
             self._end_told = True
             if self._ended:
@@ -102,7 +102,6 @@ class Tunnel:
         protocol, self._protocol = self._protocol, None
         self._producer = None
         self._held.clear()
-        self._held_size = 0
         if protocol is not None:
             self._exchange.site.loop.call_soon(protocol.connectionLost, Failure(reason))
 
@@ -125,7 +124,6 @@ class Tunnel:
             self._end_output()
             self.disconnecting = True
             self._held.clear()
-            self._held_size = 0
             if self._ended and self._exchange.receiving:
                 self.end_written()
 

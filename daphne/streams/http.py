@@ -61,6 +61,10 @@ class Wire(Protocol):
         """End the exchange so that the client can tell that the response is not complete (R13)."""
 
 
+_MOST_PIECES = 256
+"""Parts of a body that are kept apart until the application takes them."""
+
+
 class HTTPStream:
     """The state of one exchange.
 
@@ -142,11 +146,20 @@ class HTTPStream:
                 self._body = deque()
             self._body.append(data)
             self._body_size += len(data)
+            if len(self._body) > _MOST_PIECES:
+                self._join_pieces()
         self._body_complete = complete
         if self._arrival is not None:
             self._arrival.fire()
         if self._body_size > self._window and not complete:
             self._wire.body_full(self)
+
+    def _join_pieces(self) -> None:
+        """A client that sends a body byte by byte must not make us keep an object for each."""
+        assert self._body is not None
+        whole = b"".join(self._body)
+        self._body.clear()
+        self._body.append(whole)
 
     @property
     def unread(self) -> int:

@@ -364,6 +364,21 @@ def test_requests_under_way_are_served_when_the_server_stops(serve: Serve) -> No
     assert client.connection.at_end
 
 
+def test_a_connection_that_begins_while_the_server_stops(serve: Serve) -> None:
+    bench = serve(answering())
+    connection = bench.connect()
+    drain(bench)
+    client = RawClient.__new__(RawClient)
+    bench.connect = lambda **options: connection  # type: ignore[method-assign]
+    client.__init__(bench)  # type: ignore[misc]
+    client.send(client.headers(1, request_fields()))
+    assert client.of(frames.GoAwayFrame)[0].last_stream_id == (1 << 31) - 1
+    bench.loop.advance(1.1)
+    client.take()
+    assert client.statuses() == {1: 200}
+    assert connection.at_end
+
+
 def test_a_client_that_does_not_answer_the_ping(serve: Serve) -> None:
     bench = serve(answering())
     client = RawClient(bench)

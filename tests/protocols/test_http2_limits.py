@@ -409,6 +409,37 @@ def test_bytes_that_are_no_frames(serve: Serve) -> None:
     assert client.goaway == 6
 
 
+def test_a_body_in_drops_is_not_kept_as_drops(serve: Serve) -> None:
+    told = Told()
+    client = RawClient(serve(told))
+    client.send(client.headers(1, request_fields("POST"), "END_HEADERS"))
+    drops = frames.DataFrame(1, b"xy").serialize() * 1000
+    tracemalloc.start()
+    try:
+        for _ in range(125):
+            client.send(drops)
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000  # for 250 KB; 125,000 objects would take 5 MB
+    finally:
+        tracemalloc.stop()
+    assert client.goaway is None
+    client.connection.close()
+    client.bench.loop.settle()
+    told.finish()
+
+
+def test_priorities_of_streams_that_never_come(serve: Serve) -> None:
+    bench = serve(answering(), http2_max_frames_per_second=10_000)
+    client = RawClient(bench)
+    for stream_id in range(101, 4101, 2):
+        payload = stream_id.to_bytes(4, "big") + b"u=1"
+        client.send(bytes.fromhex("000007100000000000") + payload)
+    (connection,) = bench.server.service.site.connections
+    assert len(connection._priorities) == 100
+    client.send(client.headers(4101, request_fields()))
+    client.send(bytes.fromhex("000007100000000000") + (4103).to_bytes(4, "big") + b"u=1")
+    assert connection._priorities == {4103: b"u=1"}
+
+
 def test_memory_stays_flat_under_attack(serve: Serve) -> None:
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         while (await receive())["type"] != "http.disconnect":

@@ -268,6 +268,20 @@ def test_frames_that_come_before_the_handshake_is_answered(serve: Serve) -> None
     told.finish()
 
 
+def test_early_frames_are_no_request_body(serve: Serve) -> None:
+    told = Told()
+    client = Client(serve(told, max_body_size=10, http2_stream_window=65535))
+    stream_id = client.start("CONNECT", "/", opening(), ended=False, protocol="websocket")
+    frame = client_frame(BINARY, b"x" * 1000)
+    assert client.send(stream_id, frame * 100) == 65535  # not a byte more before it is accepted
+    client.bench.loop.run(told.receives[0]())
+    client.bench.loop.run(told.sends[0](ACCEPT))
+    assert client.bench.loop.run(told.receives[0]())["bytes"] == b"x" * 1000
+    client.connection.close()
+    client.bench.loop.settle()
+    told.finish()
+
+
 def test_compression(serve: Serve) -> None:
     socket = opened(serve, (b"sec-websocket-extensions", b"permessage-deflate"), ws_per_message_deflate=True)
     assert dict(socket.answer.headers)[b"sec-websocket-extensions"].startswith(b"permessage-deflate")

@@ -1,4 +1,4 @@
-"""Long transfers: bodies of 100 MB, one after the other on one kept connection, counted to the byte.
+"""Long transfers: bodies of 100 MiB, one after the other on new connections, counted to the byte.
 
 Called by `benchmarks.scenarios`; calls `single`.
 """
@@ -72,18 +72,18 @@ def read_pieces(
 
 
 def repeat(target: Target, seconds: float, once: Callable[[socket.socket], str | None]) -> Load:
-    """Transfer again and again on one connection until `seconds` are over; at least twice."""
+    """Transfer again and again until `seconds` are over, at least twice, each time on a new connection."""
     durations: list[float] = []
     began = time.perf_counter()
-    with single.connect(target) as connection:
-        while len(durations) < 2 or time.perf_counter() - began < seconds:
-            started = time.perf_counter()
-            try:
+    while len(durations) < 2 or time.perf_counter() - began < seconds:
+        started = time.perf_counter()
+        try:
+            with single.connect(target) as connection:
                 problem = once(connection)
-            except OSError as error:
-                problem = f"the transfer failed: {error}"
-            if problem:
-                return Load(len(durations), time.perf_counter() - began, problems=[problem])
-            durations.append(time.perf_counter() - started)
+        except OSError as error:
+            problem = f"the transfer failed: {error}"
+        if problem:
+            return Load(len(durations), time.perf_counter() - began, problems=[problem])
+        durations.append(time.perf_counter() - started)
     elapsed = time.perf_counter() - began
     return Load(len(durations), elapsed, percentile(durations, 0.50), percentile(durations, 0.99))

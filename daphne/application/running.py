@@ -7,6 +7,8 @@ when it is done.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import logging
 import sys
 from collections.abc import Awaitable, Callable
@@ -20,6 +22,11 @@ logger = logging.getLogger("daphne.server")
 
 _TASK_NAME = "daphne application"
 """One name for all: asyncio would number them, which takes longer than to create the task."""
+
+_new_task: Any = asyncio.Task
+if sys.version_info >= (3, 12):
+    # An eager task runs up to its first wait right where it is made: most requests never touch the loop's queue.
+    _new_task = functools.partial(asyncio.Task, eager_start=True)
 
 Application = Callable[[Any, Any, Any], Awaitable[Any]]
 Stream = HTTPStream | WebSocketStream
@@ -35,6 +42,9 @@ class Runner:
         self._application = application
         self._loop = loop
         self._close_timeout = close_timeout
+        self._context = contextvars.copy_context()
+        """Where each application starts: a pipelined request begins within the run of the one before it,
+        whose context variables it must not see."""
         self.streams: set[Stream] = set()
         """The streams whose application is still running."""
         self.idle: Callable[[], None] | None = None
@@ -43,9 +53,11 @@ class Runner:
     def start(self, stream: Stream) -> None:
         """Run the application for `stream`; returns at once."""
         self.streams.add(stream)
-        task = _create_task(self._loop, self._run(stream))
+        task = _new_task(self._run(stream), loop=self._loop, name=_TASK_NAME, context=self._context.copy())
         if not task.done():
             stream.task = task
+            if stream.disconnected:  # an eager task has refused its client before it was known here
+                self.client_left(stream)
 
     async def _run(self, stream: Stream) -> None:
         try:
@@ -74,9 +86,9 @@ class Runner:
 
     def client_left(self, stream: Stream) -> None:
         """The client of `stream` has gone: the application gets `close_timeout` to end by itself."""
+        if stream.timer is not None:
+            stream.timer.cancel()
         if stream.task is not None:
-            if stream.timer is not None:
-                stream.timer.cancel()
             stream.timer = self._loop.call_later(self._close_timeout, self._cancel, stream)
 
     def _cancel(self, stream: Stream) -> None:
@@ -100,15 +112,3 @@ def describe(stream: Stream) -> str:
     """The exchange in one line for the log."""
     scope = stream.scope
     return f"{scope.get('method', 'WebSocket')} {scope['path']!r} from {scope['client']}"
-
-
-if sys.version_info >= (3, 12):
-
-    def _create_task(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[None]:
-        # An eager task runs up to its first wait right here: most requests never touch the loop's queue.
-        return asyncio.Task(coroutine, loop=loop, name=_TASK_NAME, eager_start=True)
-
-else:
-
-    def _create_task(loop: asyncio.AbstractEventLoop, coroutine: Any) -> asyncio.Task[None]:
-        return asyncio.Task(coroutine, loop=loop, name=_TASK_NAME)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import Any
 
 import pytest
@@ -101,3 +102,47 @@ def test_an_application_of_asgi_2(serve: Any) -> None:
 
     (response,) = serve(Application).responses(request("GET", "/two"))
     assert response.body == b"/two"
+
+
+def test_context_variables_do_not_pass_from_one_request_to_the_next(serve: Any) -> None:
+    """A pipelined request begins within the `send()` of the one before it, and asyncio's transports read on
+    in the context of whoever made them."""
+    variable = contextvars.ContextVar[str]("variable", default="fresh")
+    seen: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(variable.get())
+        variable.set(scope["path"])
+        await asyncio.sleep(0)
+        await answering()(scope, receive, send)
+
+    bench: Bench = serve(application)
+    assert len(bench.responses(request("GET", "/1") + request("GET", "/2") + request("GET", "/3"))) == 3
+    assert seen == ["fresh"] * 3
+
+
+def test_an_application_that_stays_after_a_refusal_is_cancelled(serve: Any) -> None:
+    """Also where it refuses in the very call that starts it (an eager task, from Python 3.12 on)."""
+    cancelled: list[bool] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.close"})
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+
+    bench: Bench = serve(application, application_close_timeout=10)
+    bench.exchange(handshake("/", []))
+    bench.loop.advance(9.9)
+    assert not cancelled
+    bench.loop.advance(0.2)
+    assert cancelled
+
+
+def test_a_request_that_never_reaches_the_application_leaves_no_timer(serve: Any) -> None:
+    bench: Bench = serve(answering(), http_timeout=100)
+    connection = bench.exchange(request("POST", "/", "Transfer-Encoding: chunked") + b"no size\r\n")
+    connection.reset()
+    bench.loop.settle()
+    assert bench.loop.timers() == []

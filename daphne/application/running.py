@@ -25,7 +25,7 @@ _TASK_NAME = "daphne application"
 
 _new_task: Any = asyncio.Task
 if sys.version_info >= (3, 12):
-    # An eager task runs up to its first wait right where it is made: most requests never touch the loop's queue.
+    # An eager task runs to its first wait right where it is made: most requests never touch the loop's queue.
     _new_task = functools.partial(asyncio.Task, eager_start=True)
 
 Application = Callable[[Any, Any, Any], Awaitable[Any]]

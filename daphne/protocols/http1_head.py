@@ -42,6 +42,7 @@ class HeadParser:
         self._as_daphne_4 = not settings.strict_host
         self._headers: Headers = []
         self._special: Headers = []
+        self._fields = self._callbacks()
         self._parser: httptools.HttpRequestParser | None = None
 
     def parse(self, head: bytes) -> RequestHead:
@@ -60,7 +61,7 @@ class HeadParser:
         if name is None:
             name = self._unusual_method(method)
             head = b"GET" + head[len(method) :]
-        parser = self._parser or self._new_parser()
+        parser = self._parser or httptools.HttpRequestParser(self._fields)
         self._parser = None  # unless it turns out below that llhttp awaits the start of a request
         self._headers.clear()
         self._special.clear()
@@ -87,8 +88,8 @@ class HeadParser:
             self._parser = parser
         return request
 
-    def _new_parser(self) -> httptools.HttpRequestParser:
-        """A parser that calls back for every field line, and for nothing else."""
+    def _callbacks(self) -> type:
+        """What llhttp calls for every field line. It calls for nothing else."""
         append, append_special, known = self._headers.append, self._special.append, field_names.get
 
         class Fields:
@@ -106,7 +107,7 @@ class HeadParser:
                     if lower != b"daphne-root-path":
                         append((lower, value))
 
-        return httptools.HttpRequestParser(Fields)
+        return Fields
 
     def _unusual_method(self, method: bytes) -> str:
         """A method that llhttp does not know, or CONNECT: this is an origin server and opens no tunnels."""

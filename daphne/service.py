@@ -106,6 +106,7 @@ class Service:
                 lifespan=settings.lifespan,
                 drain_timeout=settings.graceful_timeout,
                 worker_timeout=settings.worker_timeout,
+                close_timeout=settings.application_close_timeout,
             )
         # The bridge keeps the time limit itself: it knows what the workers were told and what they still owe.
         return Bridge(layer, settings), dataclasses.replace(settings, http_timeout=0), "on"

@@ -317,7 +317,7 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         if self.message_data:
             self._fragments += 1
             if 0 < self.site.settings.websocket_max_fragments < self._fragments:
-                self._fail_connection(1008, "too many fragments")
+                self._fail_connection(closecodes.POLICY_VIOLATION, "too many fragments")
         else:
             self._fragments = 1
         super().onMessageFrameBegin(length)
@@ -363,11 +363,24 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         if self._muted or self.state == self.STATE_CLOSED:
             return
         self.failedByMe = True
-        logger.info("WebSocket from %s closed with %s: %s", self.stream.scope["client"], code, reason)
+        limit = self._limit_of(code)
+        if limit:
+            self.site.limit_fired(limit, self.stream.scope["client"])
+        else:
+            logger.info("WebSocket from %s closed with %s: %s", self.stream.scope["client"], code, reason)
         if self.state == self.STATE_OPEN:
             self._write_close(code, closecodes.reason_bytes(reason))
         self._end(closecodes.ABNORMAL, reason)
         self._linger()
+
+    def _limit_of(self, code: int) -> str:
+        """The setting of which a violation with this close code is one, if it is."""
+        if code == closecodes.POLICY_VIOLATION:
+            return "websocket_max_fragments"
+        if code != closecodes.TOO_BIG:
+            return ""
+        frame = self.wasMaxFramePayloadSizeExceeded
+        return "websocket_max_frame_size" if frame else "websocket_max_message_size"
 
     def _end(self, code: int, reason: str) -> None:
         self._muted = True
@@ -460,7 +473,7 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
             self._pinged_at = 0.0
             self._heartbeat.set(self._heard_at + settings.ping_interval - now)
         else:
-            # Not the time of the last byte any more: a pong may come at the same tick of the clock as its ping.
+            # Not the time of the last byte any more: a pong may come at the same tick as its ping.
             self._pinged_at, self._heard_at = now, -1.0
             self.transport.write(b"\x89\x04" + int(now * 1000).to_bytes(8, "big")[-4:])
             waits = [settings.ping_interval, *([settings.ping_timeout] if settings.ping_timeout > 0 else [])]

@@ -43,6 +43,7 @@ class Worker:
     `concurrency`: requests and handshakes at a time; open WebSockets do not count. `only_channels` and
     `exclude_channels`: globs over the channels to take work from. `drain_timeout`: seconds for what runs when
     the worker is told to end. `worker_timeout`: seconds of silence after which a front end counts as dead.
+    `close_timeout`: seconds that the application may run on after its client has gone.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Worker:
         lifespan: str = "auto",
         drain_timeout: float = 30.0,
         worker_timeout: float = 5.0,
+        close_timeout: float = 10.0,
     ) -> None:
         self.layer = layer
         self.application = application
@@ -71,6 +73,7 @@ class Worker:
         self._lifespan = Lifespan(application, lifespan)
         self._started = False
         self._drain_timeout = drain_timeout
+        self._close_timeout = close_timeout
         self._runs: set[ApplicationRun] = set()
         self._busy = 0
         self._room: asyncio.Future[None] | None = None
@@ -176,6 +179,8 @@ class Worker:
         except Exception as problem:  # what the layer raises at the end of a run
             log.exception("A run on %s ended badly: %s", run.reply_channel, problem)
         finally:
+            if run.end is not None:
+                run.end.cancel()
             run.close()
             self._runs.discard(run)
             self.no_longer_busy(run)
@@ -187,6 +192,18 @@ class Worker:
             self._busy -= 1
             if self._room is not None and not self._room.done():
                 self._room.set_result(None)
+
+    def client_left(self, run: ApplicationRun) -> None:
+        """The client of `run` has gone: the application gets `close_timeout` to end by itself."""
+        if run in self._runs and run.end is None:
+            run.end = asyncio.get_running_loop().call_later(self._close_timeout, self._cut, run)
+
+    def _cut(self, run: ApplicationRun) -> None:
+        if run.task is not None:
+            log.warning(
+                "Application instance for %s took too long to shut down and was killed.", run.reply_channel
+            )
+            run.task.cancel()
 
     # What follows
 

@@ -44,6 +44,8 @@ class ApplicationRun:
         self.busy = True
         """Whether it counts towards the worker's concurrency."""
         self.task: asyncio.Task[None] | None = None
+        self.end: asyncio.TimerHandle | None = None
+        """When the application is cancelled, once its client has gone."""
         self._events: deque[Event] = deque()
         self._waiter: asyncio.Future[None] | None = None
         if EXTRA in message:
@@ -88,6 +90,7 @@ class ApplicationRun:
         self.gone = True
         self.window.wake()
         self.wake()
+        self.worker.client_left(self)
 
     front_end_lost = disconnected
 

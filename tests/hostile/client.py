@@ -12,6 +12,7 @@ import re
 import socket
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from daphne.testing import Response, read_response
@@ -122,9 +123,17 @@ class Watched:
         self.address = server.address
         for _ in range(3):  # what is made once is made before anything is counted
             assert statuses(self.address, LAST) == [200]
-        self.before = counts(self.address)
+        self.before = self._wait_for(lambda now: now["admitted"] == 1)
         self.memory_before = self.memory()
         self._said = len(server.output)
+
+    def _wait_for(self, condition: Callable[[dict[str, int]], bool]) -> dict[str, int]:
+        """The server's counts, once they are so. AssertionError after DEADLINE seconds."""
+        deadline = time.monotonic() + DEADLINE
+        while not condition(now := counts(self.address)):
+            assert time.monotonic() < deadline, f"{now}, and before {getattr(self, 'before', None)}"
+            time.sleep(0.05)
+        return now
 
     def memory(self) -> int:
         """Bytes of memory that the server's process has."""
@@ -141,8 +150,9 @@ class Watched:
         return self.server.output[self._said :]
 
     def waits_for(self, text: str) -> None:
-        """Return once the server has logged `text`."""
-        self.server.wait_until(lambda: text in self.said(), repr(text))
+        """Return once the server has logged `text`, now or before: the line of a limit comes once a second at
+        most."""
+        self.server.wait_until(lambda: text in self.server.output, repr(text))
 
     def grew_by_less_than(self, most: int) -> None:
         """The server's memory has not grown by `most` bytes."""
@@ -151,12 +161,7 @@ class Watched:
 
     def is_as_before(self) -> None:
         """Every count comes back to what it was. AssertionError after DEADLINE seconds."""
-        deadline = time.monotonic() + DEADLINE
-        keys = ("connections", "admitted", "streams", "tasks", "descriptors")
-        wanted = {key: self.before[key] for key in keys}
-        while (now := {key: value for key, value in counts(self.address).items() if key in keys}) != wanted:
-            assert time.monotonic() < deadline, f"{now} instead of {wanted}"
-            time.sleep(0.05)
+        self._wait_for(lambda now: all(now[key] <= self.before[key] for key in now))
         assert "Traceback" not in re.sub(
             r"(?s)Exception inside application.*?Broken: [^\n]*", "", self.said()
         )

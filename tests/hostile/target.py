@@ -1,4 +1,4 @@
-"""What the attacked servers serve: an application that fails where it is told to, and tells what its server holds.
+"""What the attacked servers serve: an application that fails where it is told to and counts what is held.
 
 Loaded by `python -m daphne` in the processes that tests/hostile starts, by itself or behind `channel_layer`.
 """
@@ -21,6 +21,7 @@ channel_layer = ChannelLayer()
 HTTP_FAILURES = ("at once", "after the body", "after the start", "within the answer", "after the answer")
 WEBSOCKET_FAILURES = ("at once", "after connect", "after accept", "after a message", "after close")
 BODY = b"x" * 65536
+_found: list[Site | Service] = []
 
 
 class Broken(Exception):
@@ -28,7 +29,8 @@ class Broken(Exception):
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """ASGI 3. The path says what to do: `/counts`, `/stream/BYTES`, `/unread`, `/fail/POINT`, else echo."""
+    """ASGI 3. The path says what to do: `/counts`, `/stream/BYTES`, `/unread`, `/outlive`, `/fail/POINT`,
+    `/sleep/SECONDS`, `/block/SECONDS`, `/hang`; anything else is an echo."""
     if scope["type"] == "lifespan":
         raise NotImplementedError("this application has no lifespan")
     what, _, argument = scope["path"][1:].partition("/")
@@ -40,6 +42,9 @@ async def _http(what: str, argument: str, receive: Any, send: Any) -> None:
     if what == "counts":
         await _answer(send, json.dumps(counts()).encode())
     elif what == "unread":
+        await asyncio.sleep(1.5)
+        await _answer(send, b"not read")
+    elif what == "outlive":
         await asyncio.Event().wait()
     elif what == "stream":
         await _stream(send, int(argument))
@@ -95,6 +100,9 @@ async def _websocket(what: str, argument: str, receive: Any, send: Any) -> None:
     await send({"type": "websocket.accept"})
     _fail_at("after accept", failure)
     if what == "unread":
+        await asyncio.sleep(1.5)
+        return
+    if what == "outlive":
         await asyncio.Event().wait()
     while what == "flood":
         await send({"type": "websocket.send", "bytes": BODY})
@@ -113,15 +121,15 @@ def _fail_at(point: str, failure: str) -> None:
 
 def counts() -> dict[str, int]:
     """How many of everything the server in this process holds just now."""
-    sites = [thing for thing in gc.get_objects() if isinstance(thing, Site)]
-    services = [thing for thing in gc.get_objects() if isinstance(thing, Service)]
-    loop = asyncio.get_running_loop()
-    armed = [timer for timer in getattr(loop, "_scheduled", ()) if not timer.cancelled()]
+    if not _found:
+        gc.unfreeze()
+        _found.extend(thing for thing in gc.get_objects() if isinstance(thing, Site | Service))
+    sites = [thing for thing in _found if isinstance(thing, Site)]
+    services = [thing for thing in _found if isinstance(thing, Service)]
     return {
         "connections": sum(len(site.connections) for site in sites),
         "admitted": sum(len(site.admission) for site in sites),
         "streams": sum(len(service.runner.streams) for service in services if service.runner),
         "tasks": len(asyncio.all_tasks()),
-        "timers": len(armed),
         "descriptors": len(os.listdir("/proc/self/fd")),
     }

@@ -1,4 +1,4 @@
-"""One reading of every message or a refusal (R1 to R8, R16, R23, R25, R27), over real sockets and in both modes."""
+"""One reading of every message or a refusal (R1 to R8, R16, R25, R27): real sockets, both modes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The rules of test_framing.py as HTTP/2 can break them (RFC 9113 sections 8.1 to 8.3), over real sockets and in
-both modes: a request that is malformed or refused ends its own stream, and the connection goes on.
+"""The rules of test_framing.py as HTTP/2 can break them (RFC 9113 sections 8.1 to 8.3), over real
+sockets and in both modes: a request that is refused ends its own stream, and the connection goes on.
 """
 
 from __future__ import annotations

@@ -1,0 +1,270 @@
+"""Attacks that want time, memory or attention (R3, R16 to R22, R31): what they get is bounded.
+
+Each attack states that other clients are served meanwhile, by how much memory may grow, what the log says,
+and that nothing is left afterwards. DAPHNE_ATTACK_SCALE=10 attacks with ten times as much.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+import zlib
+from collections.abc import Iterator
+
+import pytest
+from hyperframe import frame as frames
+
+from daphne.testing.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, client_frame
+from tests.hostile.client import MODES, PLAIN, Peer, Watched
+from tests.hostile.http2 import Peer2
+from tests.protocols.http2_client import request_fields
+from tests.servers import DEADLINE, Process, serving
+
+pytestmark = pytest.mark.xdist_group("hostile attacks")
+
+SCALE = int(os.environ.get("DAPHNE_ATTACK_SCALE", "1"))
+MEGABYTE = 1 << 20
+QUICK = (
+    *(
+        "--access-log",
+        os.devnull,
+        "--request-head-timeout",
+        "1",
+        "--min-body-rate",
+        "1000",
+        "--rate-grace",
+        "1",
+    ),
+    *("--min-response-rate", "200000", "--application-close-timeout", "1"),
+    *("--websocket-max-fragments", "64", "--websocket-max-message-size", "65536"),
+    *("--ws-per-message-deflate", "--max-body-size", "1000000000"),
+)
+"""Deadlines that a test can wait for, and limits that are soon reached."""
+
+
+@pytest.fixture(scope="module", params=MODES)
+def quick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    folder = tmp_path_factory.mktemp("quick")
+    with serving(*QUICK, *MODES[request.param], folder=folder) as server:
+        yield server
+
+
+@pytest.fixture
+def watched(quick: Process) -> Iterator[Watched]:
+    """The server, which must serve others, and hold no more than before, when the attack is over."""
+    watched = Watched(quick)
+    yield watched
+    watched.serves_others()
+    watched.is_as_before()
+
+
+@contextlib.contextmanager
+def peers(watched: Watched, number: int) -> Iterator[list[Peer]]:
+    """So many connections at once."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(Peer(watched.address)) for _ in range(number)]
+
+
+def pour(peer: Peer, piece: bytes, most: int) -> int:
+    """Send `piece` again and again until the server takes no more for a while, or `most` bytes; how much
+    went."""
+    peer.socket.settimeout(0.5)
+    sent = 0
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        while sent < most:
+            sent += peer.socket.send(piece)
+    peer.socket.settimeout(DEADLINE)
+    return sent
+
+
+# ---- slow peers ---------------------------------------------------------------------------------------
+
+
+def drip(watched: Watched, start: bytes, limit: str) -> None:
+    """Begin many requests and go on by a byte at a time until the server refuses them all."""
+    with peers(watched, 100 * SCALE) as all_peers:
+        for peer in all_peers:
+            peer.send(start)
+        watched.serves_others()
+        for _ in range(15):
+            for peer in all_peers:
+                peer.send(b"x")
+            time.sleep(0.1)
+        watched.waits_for(f"Limit --{limit} reached")
+        watched.serves_others()
+        assert {peer.answer().status for peer in all_peers} == {408}
+        assert all(peer.read_to_end() == b"" for peer in all_peers)
+    watched.grew_by_less_than(8 * MEGABYTE * SCALE)
+
+
+def test_slowloris_in_the_head(watched: Watched) -> None:
+    drip(watched, b"GET / HTTP/1.1\r\nHost: ", "request-head-timeout")
+
+
+def test_slowloris_in_the_body(watched: Watched) -> None:
+    drip(watched, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n", "min-body-rate")
+
+
+def test_slow_reading(watched: Watched) -> None:
+    with peers(watched, 20 * SCALE) as all_peers:
+        for peer in all_peers:
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.send(b"GET /stream/100000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        watched.serves_others()
+        watched.waits_for("Limit --min-response-rate reached")
+        # A piece of the application's, the transport's buffer and what is read ahead, for each.
+        watched.grew_by_less_than((8 + 20) * MEGABYTE * SCALE)
+        assert all(len(peer.read_to_end()) < 50_000_000 for peer in all_peers)
+
+
+def test_connections_that_say_nothing(watched: Watched) -> None:
+    with peers(watched, 300 * SCALE) as all_peers:
+        watched.serves_others()
+        assert all(peer.read_to_end() == b"" for peer in all_peers)
+    watched.grew_by_less_than(8 * MEGABYTE * SCALE)
+
+
+# ---- HTTP/1.1 -----------------------------------------------------------------------------------------
+
+
+def test_a_flood_of_pipelined_requests(watched: Watched) -> None:
+    with Peer(watched.address) as peer:
+        sent = pour(peer, PLAIN * 1000, 20_000_000 * SCALE)
+        watched.serves_others()
+        assert sent < 20_000_000 * SCALE
+        watched.grew_by_less_than(8 * MEGABYTE)
+        watched.waits_for("Limit --min-response-rate reached")
+
+
+@pytest.mark.parametrize(
+    ("bomb", "status", "limit"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: " + b"a" * 10_000_000, 431, "max-header-size"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: a\r\n" * 100_000, 431, "max-header-size"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: a\r\n" * 1000 + b"\r\n", 431, "max-header-count"),
+        (b"GET /" + b"a" * 10_000_000, 414, "max-request-line"),
+    ],
+    ids=["one field", "many fields", "many small fields", "target"],
+)
+def test_a_bomb_of_a_head(watched: Watched, bomb: bytes, status: int, limit: str) -> None:
+    with peers(watched, 5 * SCALE) as all_peers:
+        for peer in all_peers:
+            pour(peer, bomb, len(bomb))
+        watched.serves_others()
+        watched.waits_for(f"Limit --{limit} reached")
+        assert {peer.answer().status for peer in all_peers} == {status}
+    watched.grew_by_less_than(16 * MEGABYTE)
+
+
+def test_a_flood_of_chunk_extensions(watched: Watched) -> None:
+    with Peer(watched.address) as peer:
+        peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        pour(peer, b"1;" + b"a" * 4000 + b"\r\nx\r\n", 5_000_000 * SCALE)
+        watched.serves_others()
+        assert peer.answer().status == 400
+    watched.grew_by_less_than(8 * MEGABYTE)
+
+
+def test_a_body_that_nobody_reads(watched: Watched) -> None:
+    with Peer(watched.address) as peer:
+        peer.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 900000000\r\n\r\n")
+        sent = pour(peer, b"x" * 65536, 30 * MEGABYTE * SCALE)
+        assert sent < 20 * MEGABYTE * SCALE
+        watched.serves_others()
+        watched.grew_by_less_than(8 * MEGABYTE)
+
+
+# ---- WebSocket ----------------------------------------------------------------------------------------
+
+
+def test_a_flood_of_fragments(watched: Watched) -> None:
+    with Peer(watched.address).upgrade() as peer:
+        peer.send(client_frame(TEXT, b"a", final=False))
+        pour(peer, client_frame(CONTINUATION, b"", final=False) * 100, MEGABYTE)
+        frame = peer.frame()
+        assert (frame.opcode, frame.close_code) == (CLOSE, 1008)
+        watched.waits_for("Limit --websocket-max-fragments reached")
+        watched.serves_others()
+    watched.grew_by_less_than(8 * MEGABYTE)
+
+
+def test_a_flood_of_pings(watched: Watched) -> None:
+    with Peer(watched.address).upgrade() as peer:
+        pour(peer, client_frame(PING, b"a" * 125) * 500, 20 * MEGABYTE * SCALE)
+        watched.serves_others()
+        watched.grew_by_less_than(8 * MEGABYTE)
+        assert peer.frame().opcode == PONG
+
+
+@pytest.mark.parametrize("path", [b"/unread", b"/"])
+def test_a_flood_of_tiny_messages(watched: Watched, path: bytes) -> None:
+    """To an application that does not read, and to one whose answers nobody reads."""
+    with Peer(watched.address).upgrade(path) as peer:
+        sent = pour(peer, client_frame(TEXT, b"a") * 1000, 60 * MEGABYTE * SCALE)
+        assert sent < 60 * MEGABYTE * SCALE
+        watched.serves_others()
+        watched.grew_by_less_than(24 * MEGABYTE)
+
+
+def test_a_socket_whose_messages_nobody_reads(watched: Watched) -> None:
+    with Peer(watched.address).upgrade(b"/flood") as peer:
+        watched.serves_others()
+        watched.is_as_before()  # although the client is still there
+        watched.waits_for("Limit --min-response-rate reached")
+        watched.grew_by_less_than(16 * MEGABYTE)
+        assert peer.socket.fileno() >= 0
+
+
+def test_a_decompression_bomb(watched: Watched) -> None:
+    packer = zlib.compressobj(wbits=-15)
+    bomb = (packer.compress(bytes(50 * MEGABYTE)) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    lines = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+    with Peer(watched.address).upgrade(b"/", lines) as peer:
+        peer.send(client_frame(TEXT, bomb, reserved=4))
+        frame = peer.frame()
+        assert (frame.opcode, frame.close_code) == (CLOSE, 1009)
+        watched.waits_for("Limit --websocket-max-message-size reached")
+        watched.serves_others()
+    watched.grew_by_less_than(8 * MEGABYTE)
+
+
+def test_a_message_that_is_too_large(watched: Watched) -> None:
+    with Peer(watched.address).upgrade() as peer:
+        peer.send(client_frame(TEXT, b"a" * 65537))
+        assert peer.frame().close_code == 1009
+        watched.waits_for("Limit --websocket-max-message-size reached")
+
+
+# ---- HTTP/2; in memory and with every kind of flood: tests/protocols/test_http2_limits.py -----------------
+
+
+def test_rapid_reset(watched: Watched) -> None:
+    with Peer2(watched.address) as peer:
+        for number in range(1, 1001, 2):
+            peer.write(peer.headers(number, request_fields()), frames.RstStreamFrame(number, error_code=8))
+        assert peer.goaway() == 11
+        watched.waits_for("Limit --http2-max-resets-per-second reached")
+        watched.serves_others()
+    watched.grew_by_less_than(8 * MEGABYTE)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        frames.PingFrame(0, opaque_data=b"12345678"),
+        frames.SettingsFrame(),
+        frames.DataFrame(1),
+        frames.PriorityFrame(1, depends_on=3),
+    ],
+    ids=["PING", "SETTINGS", "empty DATA", "PRIORITY"],
+)
+def test_a_flood_of_frames(watched: Watched, frame: frames.Frame) -> None:
+    with Peer2(watched.address) as peer:
+        peer.write(peer.headers(1, request_fields("POST"), "END_HEADERS"))
+        pour(peer, frame.serialize() * 1000, 20 * MEGABYTE)
+        assert peer.goaway() == 11
+        watched.waits_for("Limit --http2-max-frames-per-second reached")
+        watched.serves_others()
+    watched.grew_by_less_than(8 * MEGABYTE)

@@ -65,6 +65,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
     __slots__ = (
         "_body",
         "_body_paused",
+        "_checked",
         "_chunked",
         "_closing",
         "_half_close",
@@ -111,6 +112,8 @@ class HTTP1Connection(ResponseWriting, Protocol):
         self._served = 0
         self._head_begun = False
         """Whether some of a head is there, and its deadline runs."""
+        self._checked = 0
+        """Bytes of a head in `_held` that have been looked at: one in drops is not to be read over and over."""
         self._websocket_key = b""
         self._half_close: asyncio.TimerHandle | None = None
         self._pace: Deadline | None = None
@@ -219,7 +222,8 @@ class HTTP1Connection(ResponseWriting, Protocol):
         """Parse one head if it is complete; what comes after it."""
         if data[:2] == b"\r\n":
             data = _skip_empty_lines(data)
-        end = data.find(b"\r\n\r\n") + 4
+            self._checked = 0
+        end = data.find(b"\r\n\r\n", self._checked and max(self._checked - 3, 0)) + 4
         if end == 3:
             self._await_head(data)
             return b""
@@ -245,8 +249,11 @@ class HTTP1Connection(ResponseWriting, Protocol):
         """A head that is not complete yet: refuse early what cannot become one."""
         if len(data) > self.site.small_head:
             self._check_head_size(data, len(data))
-        if data.count(b"\n") != data.count(b"\r\n") or data.count(b"\r", 0, -1) > data.count(b"\n"):
+        checked = self._checked
+        new = data[checked - 1 :] if checked and data[checked - 1] == 13 else data[checked:]
+        if new.count(b"\n") != new.count(b"\r\n") or new.count(b"\r", 0, -1) > new.count(b"\n"):
             raise RequestRefused(400, "a line that does not end in CRLF")
+        self._checked = len(data)
         if not self._head_begun and data:
             self._head_begun = True
             self._allow(self.site.settings.request_head_timeout)
@@ -256,6 +263,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
         """Open the stream of a parsed request and run the application; what comes after the request."""
         self._idle.clear()
         self._head_begun = False
+        self._checked = 0
         self.request = head
         if self.facts is None:
             self.facts = self.site.facts(self.transport)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from daphne.testing.sockets import handshake
 from tests.protocols.bench import Bench, Told, answering, body_of, echo, request, responses, sending
 
 Serve = Callable[..., Bench]
@@ -123,6 +125,19 @@ def test_byte_by_byte(serve: Serve) -> None:
     bench = serve(echo)
     connection = bench.exchange(*[SCRIPT[at : at + 1] for at in range(len(SCRIPT))])
     assert [response.status for response in responses(connection, "POST", "POST", "HEAD", "GET")] == [200] * 4
+
+
+def test_a_long_head_byte_by_byte_is_read_in_linear_time(serve: Serve) -> None:
+    bench = serve(echo)
+    connection = bench.connect()
+    (protocol,) = bench.server.service.site.connections
+    head = request("GET", "/", *[f"X: {'y' * 8000}"] * 7)
+    began = time.process_time()
+    for at in range(len(head)):
+        protocol.dataReceived(head[at : at + 1])
+    assert time.process_time() - began < 2  # 0.1 s here; each byte once looked at all before it: 4 s
+    bench.loop.settle()
+    assert responses(connection)[0].status == 200
 
 
 def test_the_application_starts_at_the_head_and_gets_the_body_as_it_comes(serve: Serve) -> None:
@@ -304,6 +319,25 @@ def test_pipelined_requests_before_a_half_close_are_all_answered(serve: Serve) -
         bench.loop.settle()
     assert len(responses(connection)) == 2
     assert connection.at_end
+
+
+@pytest.mark.parametrize(
+    "last",
+    [request("POST", "/", "Content-Length: 10") + b"abc", handshake("/", [])],
+    ids=["body", "websocket"],
+)
+def test_a_pipelined_request_that_a_half_close_cut_short_is_refused(serve: Serve, last: bytes) -> None:
+    told = Told()
+    bench = serve(told, min_body_rate=0)
+    connection = bench.exchange(request() + last)
+    connection.send_eof()
+    bench.loop.settle()
+    bench.loop.run(answering()({}, told.receives[0], told.sends[0]))
+    told.finish()
+    bench.loop.settle()
+    assert [response.status for response in responses(connection)] == [200, 400]
+    assert connection.at_end and not connection.was_reset
+    assert len(told.scopes) == 1
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", request() + b"GET /"])
@@ -525,3 +559,54 @@ def test_receive_waits_for_the_end_once_the_body_is_told(serve: Serve) -> None:
     assert not connection.received
     connection.reset()
     bench.loop.settle()
+
+
+# ---- early frames, and a server that stops -----------------------------------------------------------
+
+
+def test_frames_before_a_refused_handshake_do_not_pass_for_a_request(serve: Serve) -> None:
+    """Also where the application refuses in the very call that starts it (an eager task, Python 3.12)."""
+    paths: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        paths.append(scope["path"])
+        await send({"type": "websocket.close"})
+
+    connection = serve(application).exchange(handshake("/socket", []) + request("GET", "/smuggled"))
+    assert [response.status for response in responses(connection)] == [403]
+    assert connection.at_end
+    assert paths == ["/socket"]
+
+
+def test_a_server_that_stops_does_not_keep_a_connection_whose_body_is_read_past(serve: Serve) -> None:
+    bench = serve(answering())
+    connection = bench.exchange(request("POST", "/", "Content-Length: 5"))
+    stopped = bench.loop.create_task(bench.server.stop())
+    bench.loop.settle()
+    assert not connection.ended
+    bench.send(connection, b"12345")
+    assert connection.at_end and stopped.done()
+
+
+def test_a_server_that_stops_leaves_connections_alone_that_are_closing_or_not_its_own(serve: Serve) -> None:
+    """The stop tells WebSockets one after the other: one may have been accepted, or its client
+    may have left, since it was looked up."""
+    told = Told()
+    bench = serve(told)
+    connection = bench.exchange(handshake("/", []))
+    (protocol,) = bench.server.service.site.connections
+    bench.loop.run(told.sends[0]({"type": "websocket.accept"}))
+    protocol.drain()
+    bench.loop.settle()
+    assert not connection.ended
+    connection.reset()
+    bench.loop.settle()
+    told.finish()
+    connection = bench.exchange(handshake("/", []))
+    (protocol,) = bench.server.service.site.connections
+    connection.reset()
+    bench.loop.settle()
+    told.finish()
+    protocol.drain()
+    bench.loop.settle()
+    assert bench.loop.timers() == []

@@ -275,7 +275,8 @@ class HTTP1Connection(ResponseWriting, Protocol):
             self.keep_alive = b"keep-alive" in head.connection
         if head.framed:
             if negotiation.wants_websocket(head):
-                return self._begin_websocket(head, rest)
+                self._begin_websocket(head, rest)
+                return b""
             if head.chunked:
                 self._body = ChunkedBody()
             elif head.content_length:
@@ -286,6 +287,8 @@ class HTTP1Connection(ResponseWriting, Protocol):
             self.continue_due = head.expects_continue and head.http_version == "1.1"
             rest = self._take_body(rest)
         if self._input_ended:
+            if self._body is not None:
+                raise RequestRefused(400, "the client has closed within its request")
             self._tell_half_close(stream, last=not rest)
         self.site.start(stream)
         return rest
@@ -310,8 +313,10 @@ class HTTP1Connection(ResponseWriting, Protocol):
                 if piece:
                     self.continue_due = False
                 self.stream.body_received(piece, body.done)
-        elif body.done:
+        elif body.done and self.keep_alive:
             self._allow(self.site.settings.keep_alive_timeout)
+        elif body.done:
+            self._close(linger=False)  # the server has begun to stop in the meantime
         return rest
 
     def _check_body_size(self, size: int) -> None:
@@ -411,7 +416,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
             self._resume_reading()
         self.transport.unregisterProducer()
         self._sent_some()
-        if linger and hasattr(self.transport, "loseWriteConnection"):
+        if linger and not self._input_ended and hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
             self._idle.set(_LINGER)
         else:
@@ -434,6 +439,8 @@ class HTTP1Connection(ResponseWriting, Protocol):
         A client that has used its connection before has to expect that it is closed while it is idle (RFC
         9112 section 9.3.1); one that has just connected has not.
         """
+        if self._closing or self._successor is not None:
+            return
         self.keep_alive = False
         if self.stream is None and self._body is None and not self._head_begun:
             if self._served:
@@ -492,13 +499,16 @@ class HTTP1Connection(ResponseWriting, Protocol):
         if self.site.draining:
             self._successor.drain()
 
-    def _begin_websocket(self, head: RequestHead, rest: bytes) -> bytes:
+    def _begin_websocket(self, head: RequestHead, rest: bytes) -> None:
+        """Open the stream of a handshake; `rest` is frames that came early and wait for the answer to it."""
         assert self.facts is not None
+        if self._input_ended:
+            raise RequestRefused(400, "a WebSocket handshake from a client that sends no more")
         self._websocket_key = negotiation.check_upgrade(head)
         stream = negotiation.open_websocket(self.site, self, head, self.facts)
         self.stream = stream
+        self._hold(rest)
         self.site.start(stream)
-        return rest
 
     def accept_websocket(self, stream: WebSocketStream, subprotocol: str | None, headers: Headers) -> Socket:
         """Complete the opening handshake (RFC 6455 section 4.2.2); the transport is the socket's then."""

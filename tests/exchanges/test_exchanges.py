@@ -15,9 +15,11 @@ from daphne.reactor import LoopReactor
 from daphne.service import Service
 from daphne.settings import Settings
 from tests.exchanges import scenarios
+from tests.exchanges.http2_wires import HTTP2_WIRES
 from tests.exchanges.scenarios import HTTP, SEEN, WEBSOCKET
-from tests.exchanges.wires import DEADLINE, WIRES, Wire
+from tests.exchanges.wires import DEADLINE, HTTP1_WIRES, Wire
 
+WIRES = {**HTTP1_WIRES, **HTTP2_WIRES}
 TARGET = "tests.exchanges.scenarios:application"
 MODES: dict[str, Callable[[], tuple[Any, str | None]]] = {
     "application": lambda: (scenarios.application, None),

@@ -1,6 +1,7 @@
 """The wires over which exchanges are played, each from the client's side over a real socket.
 
-Called by test_exchanges. A wire is an entry in `WIRES`: its endpoint string, and the two ways to use it.
+Called by test_exchanges. A wire has an endpoint string, and two ways to use it; those of HTTP/2 are in
+http2_wires.
 """
 
 from __future__ import annotations
@@ -136,4 +137,4 @@ async def converse(reader: Any, writer: Any, data: bytes, talk: Talk) -> list[An
         heard.append(frame.payload.decode() if frame.opcode == TEXT else frame.payload)
 
 
-WIRES: dict[str, Wire] = {"http1": Http1()}
+HTTP1_WIRES: dict[str, Wire] = {"http1": Http1()}

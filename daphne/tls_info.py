@@ -30,6 +30,8 @@ def tls_info(transport: Any) -> dict[str, Any] | None:
         if twisted_tls is not None and isinstance(transport, twisted_tls.TLSMemoryBIOProtocol):
             return _from_pyopenssl(transport.getHandle())
         transport = getattr(transport, "transport", None)
+        if transport is None:
+            break
     return None
 
 

@@ -104,12 +104,11 @@ class Site(Factory):
 
     def facts(self, transport: Any) -> ConnectionFacts:
         """Who is at either end of `transport`, and whether it is secure and trusted."""
-        peer, host = transport.getPeer(), transport.getHost()
+        client, server = _addresses(transport)
         tls = self._tls_info(transport)
-        client = None if isinstance(peer, UNIXAddress) else (peer.host, peer.port)
         return ConnectionFacts(
             client=client,
-            server=(_unix_path(host), None) if isinstance(host, UNIXAddress) else (host.host, host.port),
+            server=server,
             secure=tls is not None,
             trusted=self.scopes.trusted_proxies.trusts(client and client[0]),
             tls=tls,
@@ -226,6 +225,20 @@ class Site(Factory):
         except Exception:
             # A log that fails must not take the connection with it.
             logger.exception("The access log failed")
+
+
+def _addresses(transport: Any) -> tuple[tuple[str, int] | None, tuple[str, int | None]]:
+    """The client's and our own end of `transport`, as they stand in a scope."""
+    names = getattr(transport, "socketNames", None)
+    if names is not None:
+        client, server = names()
+        if type(client) is type(server) is tuple and len(client) == len(server) == 2:
+            return client, server  # IPv4: nearly every connection, and there is nothing to convert
+    peer, host = transport.getPeer(), transport.getHost()
+    return (
+        None if isinstance(peer, UNIXAddress) else (peer.host, peer.port),
+        (_unix_path(host), None) if isinstance(host, UNIXAddress) else (host.host, host.port),
+    )
 
 
 def _address(client: tuple[str, int] | None) -> str | None:

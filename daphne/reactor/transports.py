@@ -244,6 +244,10 @@ class LoopTransport:
         except OSError as problem:
             log.debug("%s had gone before its end of file: %s", self._peer, problem)
 
+    def socketNames(self) -> tuple[Any, Any]:
+        """What `getpeername` and `getsockname` say, for protocols that can do without address objects."""
+        return self._peer, self.loop_transport.get_extra_info("sockname")
+
     def getPeer(self) -> Address:
         return twisted_address(self._peer)
 

@@ -75,6 +75,8 @@ class Server:
         self.application = application if channel_layer is None else channel_layer
         self.channel_layer = self.application
         self.endpoints = list(endpoints or ())
+        if isinstance(host, list | tuple):  # the second argument of daphne 4
+            self.endpoints, host = list(host), None
         if host or port or unix_socket or file_descriptor is not None:
             warnings.warn(
                 "host, port, unix_socket and file_descriptor: use endpoints", DeprecationWarning, stacklevel=2
@@ -84,6 +86,8 @@ class Server:
             )
             self.endpoints.sort()
         if not self.endpoints:
+            if channel_layer is not None:
+                raise UserWarning("No endpoints. This server will not listen on anything.")  # daphne 1.x
             logger.error("No endpoints. This server will not listen on anything.")
             sys.exit(1)
         self.signal_handlers = signal_handlers
@@ -130,7 +134,8 @@ class Server:
         settings = self._settings()
         follow_twisted_log(settings.verbosity)
         self.reactor = cast(Any, install(settings.uvloop))
-        self.service = Service(self.application, settings, self.action_logger)
+        logs = self.action_logger is not None or self.log_action != self._own_log_action
+        self.service = Service(self.application, settings, self.log_action if logs else None)
         loop = self.reactor.loop
         _set_threads(loop)
         loop.set_debug(settings.verbosity >= 3)
@@ -152,7 +157,7 @@ class Server:
         try:
             await self.service.start(self.reactor, self.endpoints)
         except (ConfigurationError, LifespanError) as error:
-            logger.error("Listen failure: %s", error)
+            self.listen_error(error)
             self._fail(error)
         except Exception as error:
             # The reactor would go on without listeners; whoever called run() shall see this instead.
@@ -160,15 +165,30 @@ class Server:
         else:
             for port in self.service.ports:
                 self.listeners.append(defer.succeed(port))
-                host = port.getHost()
-                if hasattr(host, "host"):
-                    self.listening_addresses.append((host.host, host.port))
+                self.listen_success(port)
             self._service_manager.ready(", ".join(self.endpoints))
             # What has been loaded by now stays: the collector need not look at it again and again.
             gc.collect()
             gc.freeze()
             if self.listening_callable is not None:
                 self.listening_callable()
+
+    def listen_success(self, port: Any) -> None:
+        """Note where a listening port listens; subclasses of daphne 4's Server look at it, too."""
+        host = port.getHost()
+        if hasattr(host, "host"):
+            self.listening_addresses.append((host.host, host.port))
+
+    def listen_error(self, failure: Any) -> None:
+        """Say why the server cannot start."""
+        logger.error("Listen failure: %s", failure)
+
+    def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
+        """Hand what happened to the action logger; subclasses do something else with it."""
+        if self.action_logger is not None:
+            self.action_logger(protocol, action, details)
+
+    _own_log_action = log_action
 
     def _fail(self, error: Exception) -> None:
         self._failure = error
@@ -213,6 +233,13 @@ class Server:
     def _stop_reactor(self) -> None:
         if self.reactor.running:
             self.reactor.stop()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "twisted_loop":
+        # Made when it is asked for: importing this module starts nothing.
+        return install().loop
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _reopen_logs() -> None:

@@ -273,6 +273,34 @@ def test_no_endpoints(caplog: pytest.LogCaptureFixture) -> None:
     assert logging.getLogger("daphne.server").name in {record.name for record in caplog.records}
 
 
+def test_no_endpoints_as_1_x_says_it() -> None:
+    with pytest.raises(UserWarning, match="No endpoints"):
+        Server(channel_layer={}, endpoints=[])
+
+
+def test_endpoints_as_the_second_argument() -> None:
+    assert Server(len, [LOCAL]).endpoints == [LOCAL]
+
+
+def test_log_action_of_a_subclass_or_put_in_its_place() -> None:
+    facts = run(
+        """
+        logged = []
+        class Mine(Server):
+            def log_action(self, protocol, action, details):
+                logged.append((protocol, action, details["status"]))
+            def listen_success(self, port):
+                super().listen_success(port)
+                logged.append(port.getHost().port == self.listening_addresses[0][1])
+        server = Mine(application, endpoints=["tcp:0:interface=127.0.0.1"])
+        when_listening(server, lambda: ask(server))
+        server.run()
+        say(logged=logged)
+        """
+    )
+    assert facts["logged"] == [True, ["http", "complete", 200]]
+
+
 def test_attributes_are_the_arguments_and_their_defaults() -> None:
     server = Server(len, endpoints=[LOCAL], ping_interval=7)
     assert (server.application, server.endpoints, server.ping_interval) == (len, [LOCAL], 7)

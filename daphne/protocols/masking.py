@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+Payload = bytes | memoryview
+
 _INTEGER_UP_TO = 128
 
 
-def unmask_small(mask: bytes, payload: bytes) -> bytes:
+def unmask_small(mask: bytes, payload: Payload) -> bytes:
     """`payload` XOR the repeated four bytes of `mask`, as one integer operation."""
     size = len(payload)
     key = (mask * ((size + 3) >> 2))[:size]
     return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
 
 
-def _in_c() -> Callable[[bytes, bytes], bytes | bytearray] | None:
+def _in_c() -> Callable[[bytes, Payload], bytes | bytearray] | None:
     """The same through NVX, without its Python wrapper's copies; None where Autobahn was built without."""
     try:
         from _nvx_xormasker import ffi, lib
@@ -33,7 +35,7 @@ def _in_c() -> Callable[[bytes, bytes], bytes | bytearray] | None:
         ffi.from_buffer,
     )
 
-    def unmask(mask: bytes, payload: bytes) -> bytes | bytearray:
+    def unmask(mask: bytes, payload: Payload) -> bytes | bytearray:
         if len(payload) <= _INTEGER_UP_TO:
             return unmask_small(mask, payload)
         buffer = bytearray(payload)
@@ -45,5 +47,5 @@ def _in_c() -> Callable[[bytes, bytes], bytes | bytearray] | None:
     return unmask
 
 
-unmask: Callable[[bytes, bytes], bytes | bytearray] = _in_c() or unmask_small
+unmask: Callable[[bytes, Payload], bytes | bytearray] = _in_c() or unmask_small
 """`unmask(mask, payload)`: the payload as the client meant it; a bytearray where that saves a copy."""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet import error, interfaces
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -168,7 +169,7 @@ class LoopTransport:
         if self._aborted:
             return Failure(error.ConnectionAborted())
         if exc is None:
-            return Failure(error.ConnectionDone())
+            return connectionDone  # one for all, as in Twisted
         if not isinstance(exc, OSError):
             return Failure(exc)  # raised by the protocol; the loop has logged it
         if not isinstance(exc, ConnectionError | TimeoutError):

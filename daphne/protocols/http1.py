@@ -113,7 +113,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
         self._head_begun = False
         """Whether some of a head is there, and its deadline runs."""
         self._checked = 0
-        """Bytes of a head in `_held` that have been looked at: one in drops is not to be read over and over."""
+        """Bytes of a head in `_held` that have been looked at: one in drops is not read over and over."""
         self._websocket_key = b""
         self._half_close: asyncio.TimerHandle | None = None
         self._pace: Deadline | None = None
@@ -513,7 +513,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
     def accept_websocket(self, stream: WebSocketStream, subprotocol: str | None, headers: Headers) -> Socket:
         """Complete the opening handshake (RFC 6455 section 4.2.2); the transport is the socket's then."""
         socket = open_socket(self.site, stream, negotiation.offered_extensions(self.request))
-        own = check_response(204, headers)  # which has no Content-Length either
+        own = check_response(200, headers)
         own.status = 101
         lines = [*self.head_lines(own, "1.1"), b"Upgrade: WebSocket", b"Connection: Upgrade"]
         if subprotocol is not None:

@@ -49,7 +49,7 @@ _SLICE = 4096
 _LINGER = 2.0
 """Seconds that the peer has to read our close frame after we failed the connection."""
 _FLUSH = 60.0
-"""Seconds that the peer has to read what is left after its own close frame."""
+"""Seconds that the peer has to read what is left after its own end."""
 
 _SHORT = tuple(tuple(bytes((first, size)) for size in range(126)) for first in (0x81, 0x82))
 _pack_medium = struct.Struct("!BBH").pack
@@ -213,6 +213,8 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         """The peer sends no more, not even a close frame."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
+        if self.state == self.STATE_OPEN:
+            self._abort_after(_FLUSH)
 
     def writeConnectionLost(self) -> None:
         """We send no more; nothing to do."""
@@ -273,10 +275,10 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
             else:
                 self.stream.message_received(bytes(payload))
         rest = data[at:] if at else data
-        if 0 < len(rest) < 6 and rest[0] in (0x81, 0x82) and self._perMessageCompress is None:
-            if len(rest) == 1 or rest[1] >= 0x80:
-                self._hold(rest, 2 if len(rest) == 1 else 6)
-                return b""
+        short = 0 < len(rest) < 6 and rest[0] in (0x81, 0x82) and self._perMessageCompress is None
+        if short and (len(rest) == 1 or rest[1] >= 0x80):
+            self._hold(rest, 2 if len(rest) == 1 else 6)
+            return b""
         self._with_autobahn = bool(rest)
         return rest
 
@@ -474,7 +476,7 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
             self._heartbeat.set(self._heard_at + settings.ping_interval - now)
         else:
             # Not the time of the last byte any more: a pong may come at the same tick as its ping.
-            self._pinged_at, self._heard_at = now, -1.0
+            self._pinged_at, self._heard_at = now, 0.0
             self.transport.write(b"\x89\x04" + int(now * 1000).to_bytes(8, "big")[-4:])
             waits = [settings.ping_interval, *([settings.ping_timeout] if settings.ping_timeout > 0 else [])]
             self._heartbeat.set(min(waits))

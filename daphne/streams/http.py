@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from daphne.errors import ApplicationError, ClientDisconnected
 from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
-from daphne.streams.response import ResponseHead, check_fields, check_response, check_trailers
+from daphne.streams.response import ResponseHead, check_fields, check_plain_fields, check_response
 from daphne.streams.scope import Scope
 from daphne.streams.signal import SENDS_IN_A_ROW, Signal
 
@@ -306,7 +306,7 @@ class HTTPStream:
         self._finished()
 
     def _trailers(self, event: Event) -> None:
-        self._trailer_fields = [*self._trailer_fields, *check_trailers(event.get("headers") or ())]
+        self._trailer_fields = [*self._trailer_fields, *check_plain_fields(event.get("headers") or ())]
         if not event.get("more_trailers", False):
             self._complete()
             self._wire.respond_trailers(self, self._trailer_fields)

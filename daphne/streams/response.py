@@ -118,8 +118,10 @@ def check_fields(headers: Iterable[Any]) -> Headers:
     return [_check_field(field)[0] for field in headers]
 
 
-def check_trailers(headers: Iterable[Any]) -> Headers:
-    """The same for trailers; those that would frame the message are left out (RFC 9110 section 6.5.1)."""
+def check_plain_fields(headers: Iterable[Any]) -> Headers:
+    """The same without those that frame a message or belong to the connection: for trailers (RFC 9110 section
+    6.5.1) and for the answer to a WebSocket handshake.
+    """
     checked = [_check_field(field) for field in headers]
     return [pair for pair, _, kind in checked if kind in (_PLAIN, _STANDARD)]
 

@@ -19,7 +19,7 @@ from daphne.streams import closecodes
 from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
-from daphne.streams.response import ResponseHead, check_fields, check_response
+from daphne.streams.response import ResponseHead, check_plain_fields, check_response
 from daphne.streams.scope import Scope
 from daphne.streams.signal import SENDS_IN_A_ROW, Signal
 
@@ -207,16 +207,16 @@ class WebSocketStream:
         return ApplicationError(f"Unexpected event {event['type']!r} {_WHERE[id(self._steps)]}")
 
     def _accept(self, event: Event) -> None:
-        headers = check_fields(event.get("headers") or ())
+        headers = check_plain_fields(event.get("headers") or ())
         subprotocol = self._choose(event.get("subprotocol"))
         for name, _ in headers:
-            if name.lower().startswith(b"sec-websocket-"):
+            if name.startswith(b"sec-websocket-"):
                 raise ApplicationError(f"Header {name!r} belongs to the handshake; use `subprotocol`")
         self._stop_waiting()
         self._steps = _OPEN
         self._log("connected", self)
         # The socket may deliver early frames, or its end, before this returns.
-        self._wire.accept_websocket(self, subprotocol, [(name.lower(), value) for name, value in headers])
+        self._wire.accept_websocket(self, subprotocol, headers)
 
     def _choose(self, wanted: Any) -> str | None:
         offered = self.scope["subprotocols"]

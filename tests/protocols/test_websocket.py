@@ -135,7 +135,7 @@ def test_headers_of_the_accept(serve: Serve) -> None:
         (b"Transfer-Encoding", b"chunked"),
         (b"Connection", b"close"),
         (b"Upgrade", b"h2c"),
-        (b"Content-Length", b"5"),
+        (b"Content-Length", b"no number"),
     ]
     socket = Open(serve, accept={**ACCEPT, "headers": headers})
     head = socket.head
@@ -630,6 +630,17 @@ def test_a_close_answered_to_a_client_that_does_not_read(serve: Serve) -> None:
     assert socket.told.cancelled == 1
 
 
+def test_a_client_that_goes_without_reading_what_is_left(serve: Serve) -> None:
+    socket = Open(serve, ping_interval=0)
+    socket.connection.stop_reading()
+    socket.send({"type": "websocket.send", "bytes": b"x" * 1000})
+    socket.connection.send_eof()
+    socket.loop.advance(60.1)
+    assert socket.connection.was_reset
+    assert socket.receive()["code"] == 1006
+    socket.finish()
+
+
 def test_after_a_violation_the_client_may_still_read_why(serve: Serve) -> None:
     socket = Open(serve)
     socket.write(client_frame(3, b""))
@@ -676,6 +687,23 @@ def test_any_byte_counts_as_life(serve: Serve, life: bytes, after: float) -> Non
         life = life if life != b"\x81" else b"\x80\x00\x00\x00\x00\x81"
     assert not socket.connection.ended
     socket.connection.reset()
+    socket.finish()
+
+
+def test_a_ping_that_a_full_connection_delayed_is_sent_anew(serve: Serve) -> None:
+    """Its answer waits behind what the client has not read yet, so that silence proves nothing."""
+    socket = Open(serve, ping_interval=20, ping_timeout=30)
+    socket.loop.advance(20)
+    assert [frame.opcode for frame in socket.read()] == [PING]
+    socket.connection.stop_reading()
+    sending = socket.loop.create_task(socket.told.sends[0]({"type": "websocket.send", "bytes": MEGABYTE}))
+    socket.loop.advance(20)
+    socket.connection.resume_reading()
+    socket.loop.advance(20.1)
+    assert sending.done() and not socket.connection.ended
+    assert [frame.opcode for frame in socket.read()] == [BINARY, PING]
+    socket.loop.advance(30)
+    assert socket.connection.was_reset
     socket.finish()
 
 

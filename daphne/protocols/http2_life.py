@@ -171,12 +171,11 @@ class ConnectionLife(Outflow):
 
     def end_of_input(self) -> None:
         """The client sends no more; as it may have closed altogether, applications hear of it later."""
-        self.draining = True
-        self.last_taken = self.reader.highest
-        self._half_close = self.site.loop.call_later(
-            self.site.settings.half_close_timeout, self._tell_half_closed
-        )
-        self.close_when_done()
+        self.no_more_requests()
+        if not self.closing:
+            self._half_close = self.site.loop.call_later(
+                self.site.settings.half_close_timeout, self._tell_half_closed
+            )
 
     def _tell_half_closed(self) -> None:
         self._half_close = None
@@ -208,6 +207,14 @@ class ConnectionLife(Outflow):
             self._say_goodbye()
 
     def goaway_received(self, code: int) -> None:
-        """The client opens no more streams: close when it has its answers."""
+        """The client opens no more streams."""
+        self.no_more_requests()
+
+    def no_more_requests(self) -> None:
+        """Close when the client has its answers; no request is on its way that would have to be awaited."""
         self.draining = True
+        self.last_taken = self.reader.highest
+        if self._goodbye is not None:
+            self._goodbye.cancel()
+            self._goodbye = None
         self.close_when_done()

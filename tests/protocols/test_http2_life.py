@@ -379,6 +379,19 @@ def test_a_connection_that_begins_while_the_server_stops(serve: Serve) -> None:
     assert connection.at_end
 
 
+@pytest.mark.parametrize("how", ["goaway", "end of file"])
+def test_a_client_that_leaves_while_the_server_stops(serve: Serve, how: str) -> None:
+    bench = serve(answering())
+    client = RawClient(bench)
+    drain(bench)
+    if how == "goaway":
+        client.send(frames.GoAwayFrame(0))
+    else:
+        client.connection.send_eof()
+    bench.loop.settle()
+    assert client.connection.at_end
+
+
 def test_a_client_that_does_not_answer_the_ping(serve: Serve) -> None:
     bench = serve(answering())
     client = RawClient(bench)

@@ -14,13 +14,14 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from daphne import __version__
 from daphne.access import AccessLogGenerator, ActionLogger, FormattedAccessLog, log_lines_to
 from daphne.access_format import compile_format
-from daphne.application.target import is_channel_layer, load_target
+from daphne.application.target import check_target, is_channel_layer, load_target
+from daphne.config import read_config
 from daphne.endpoints import DEFAULT_HOST, DEFAULT_PORT, endpoint_strings
 from daphne.errors import ConfigurationError, InvalidSettings, LifespanError
 from daphne.flags import FlagParser, add_flags, given_flags
@@ -42,8 +43,8 @@ _FOR_THREADS = 2.0
 
 _EPILOG = """
 Every flag is also an environment variable: --http-timeout is DAPHNE_HTTP_TIMEOUT, --no-http2 is
-DAPHNE_NO_HTTP2=1. A flag wins over its variable. In a variable, the items of a list have blanks between
-them. Sizes are bytes.
+DAPHNE_NO_HTTP2=1. A flag wins over its variable, a variable over the file. In a variable, the items of a
+list have blanks between them. Sizes are bytes.
 """
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,16 @@ class CommandLineInterface:
         )
         self.parser.add_argument(
             "target", nargs="?", help="module:attribute, a channel layer or an ASGI application"
+        )
+        self.parser.add_argument(
+            "--config",
+            metavar="FILE",
+            help="TOML file with settings (default: [tool.daphne] in ./pyproject.toml, if it is there)",
+        )
+        self.parser.add_argument(
+            "--check-config",
+            action="store_true",
+            help="say everything that is wrong with the settings and the target, and end",
         )
         self.parser.add_argument("--version", action="version", version=f"daphne {__version__}")
         actions = add_flags(self.parser)
@@ -88,27 +99,56 @@ class CommandLineInterface:
         Raises SystemExit for what is wrong, with its status, after saying so on standard error;
         argparse.ArgumentError for the name of a proxy's header without --proxy-headers, as daphne 4 does.
         """
+        namespace = self.parser.parse_args(args)
         try:
-            target, settings = self._read(args)
+            if namespace.check_config:
+                self._check(namespace)
+                return
+            target, settings = self._read(namespace)
             configure_logging(settings.verbosity, settings.log_fmt)
             self._serve(target, settings)
         except (ConfigurationError, LifespanError) as error:
             _fail(error)
 
-    def _read(self, args: Sequence[str]) -> tuple[str, Settings]:
-        namespace = self.parser.parse_args(args)
-        target = namespace.target
+    def _read(self, namespace: argparse.Namespace) -> tuple[str, Settings]:
+        file, values = read_config(namespace.config)
+        flags, target = self._flags(namespace)
+        target = target or str(values.pop("target", "")) or None
+        values.pop("target", None)
+        variables = environment_values(os.environ)
+        for action in (self.arg_proxy_host, self.arg_proxy_port):
+            if action.dest in flags and "proxy_headers" not in {**_fields(values), **variables, **flags}:
+                raise argparse.ArgumentError(action, "only together with --proxy-headers")
+        settings = settings_from((file, values), (ENVIRONMENT, variables), (COMMAND_LINE, flags))
+        if target is None:
+            self.parser.error("the following arguments are required: target")
+        return target, settings
+
+    def _flags(self, namespace: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
+        """The settings among the flags, and the target."""
+        target: str | None = namespace.target
         flags = given_flags(namespace)
         if "ws_protocols" in flags:
             found, flags["ws_protocols"] = _split_protocols(flags["ws_protocols"], target is None)
             target = target or found
-        if target is None:
-            self.parser.error("the following arguments are required: target")
-        variables = environment_values(os.environ)
-        for action in (self.arg_proxy_host, self.arg_proxy_port):
-            if action.dest in flags and "proxy_headers" not in {**variables, **flags}:
-                raise argparse.ArgumentError(action, "only together with --proxy-headers")
-        return target, settings_from((ENVIRONMENT, variables), (COMMAND_LINE, flags))
+        return flags, target
+
+    def _check(self, namespace: argparse.Namespace) -> None:
+        """Raise InvalidSettings with all that is wrong; say so where nothing is."""
+        problems = []
+        try:
+            self._read(namespace)
+        except InvalidSettings as error:
+            problems += error.problems
+        target = self._flags(namespace)[1] or read_config(namespace.config)[1].get("target")
+        try:
+            sys.path.insert(0, ".")
+            check_target(self.load_asgi_app(str(target)))
+        except ConfigurationError as error:
+            problems.append(str(error))
+        if problems:
+            raise InvalidSettings(problems)
+        print("daphne: the settings and the target are in order")
 
     def _serve(self, path: str, settings: Settings) -> None:
         sys.path.insert(0, ".")
@@ -125,6 +165,11 @@ class CommandLineInterface:
         self.server.run()
         if getattr(self.server, "abort_start", False):
             sys.exit(1)
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a file in the spelling of Python."""
+    return {key.replace("-", "_"): value for key, value in values.items()}
 
 
 def _split_protocols(lists: list[list[str]], find_target: bool) -> tuple[str | None, list[str]]:

@@ -72,6 +72,7 @@ def surroundings(monkeypatch):
         handler.close()
     access_logger.setLevel(before[0])
     access_logger.propagate = before[1]
+    sys.path_importer_cache.pop(".", None)  # Python would go on looking where "." was
 
 
 def keywords(*args, target=APPLICATION, command=FakeCommand):

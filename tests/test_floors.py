@@ -36,6 +36,7 @@ FLOORS = [
             "apps",
             "checks",
             "cli",
+            "config",
             "demo",
             "embedding",
             "flags",

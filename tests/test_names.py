@@ -32,6 +32,7 @@ FACTORY = (
 INSTANCE = (
     "xff http_timeout request_buffer_size websocket_max_message_size websocket_max_frame_size application"
 )
+ENDPOINT = "host port unix_socket file_descriptor unix_socket_mode"
 
 NAMES: dict[str, str | None] = {
     "daphne.__version__": None,
@@ -49,8 +50,8 @@ NAMES: dict[str, str | None] = {
     "daphne.cli.CommandLineInterface.entrypoint": "",
     "daphne.cli.CommandLineInterface.load_asgi_app": "self path",
     "daphne.cli.CommandLineInterface.run": "self args",
-    "daphne.endpoints.build_endpoint_description_strings": "host port unix_socket file_descriptor unix_socket_mode",
-    "daphne.server.build_endpoint_description_strings": "host port unix_socket file_descriptor unix_socket_mode",
+    "daphne.endpoints.build_endpoint_description_strings": ENDPOINT,
+    "daphne.server.build_endpoint_description_strings": ENDPOINT,
     "daphne.server.Server.run": "self",
     "daphne.server.Server.stop": "self",
     "daphne.server.Server.log_action": "self protocol action details",

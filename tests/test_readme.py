@@ -52,7 +52,7 @@ def test_there_are_no_other_tables():
 
 def test_every_flag_in_the_text_is_one():
     flags = {flag for option in OPTIONS.values() for flag in (*option.flags, option.off_flag)}
-    others = {"--help", "--version", "--http2-prior-knowledge"}
+    others = {"--check-config", "--config", "--help", "--version", "--http2-prior-knowledge"}
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", README)) <= flags | others
 
 

@@ -21,6 +21,7 @@ from daphne.protocols.site import Site
 from daphne.settings import Settings
 
 CONNECTIONS = 32
+DEADLINE = 10.0
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 BROWSER_LINES = "".join(f"{name}: {value}\r\n" for name, value in BROWSER_HEADERS.items()).encode()
 
@@ -59,6 +60,7 @@ class CountingTransport:
         pass
 
     registerProducer = unregisterProducer = pauseProducing = resumeProducing = nothing
+    loseConnection = abortConnection = loseWriteConnection = nothing
 
 
 def connect(site: Site) -> tuple[Any, CountingTransport]:
@@ -76,6 +78,8 @@ async def seconds_of(site: Site, first: bytes, again: bytes, slices: int) -> flo
         await exchange(connected, first)
         await asyncio.sleep(0)  # the application gets from accepting to awaiting a message
     least = min([await exchange(connected, again) for _ in range(slices)])
+    for _, transport in connected:
+        transport.protocol.connectionLost()  # type: ignore[attr-defined]
     return least / CONNECTIONS
 
 
@@ -95,7 +99,11 @@ async def measure_all(slices: int) -> dict[str, float]:
     loop, settings = asyncio.get_running_loop(), Settings()
     runner = Runner(plain.application, loop, settings.application_close_timeout)
     site = Site(settings, loop, start=runner.start, left=runner.client_left)
-    return {name: await seconds_of(site, *exchange, slices) for name, exchange in EXCHANGES.items()}
+    measured = {name: await seconds_of(site, *exchange, slices) for name, exchange in EXCHANGES.items()}
+    async with asyncio.timeout(DEADLINE):
+        while runner.streams:  # the applications of the sockets, whose clients have gone
+            await asyncio.sleep(0)
+    return measured
 
 
 def report(slices: int = 500) -> str:

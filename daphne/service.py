@@ -71,22 +71,25 @@ class Service:
         site.admission.full = self._pause_accepting
         site.admission.room = self._resume_accepting
         self._lifespan = Lifespan(application, lifespan_mode)
-        await self._lifespan.startup()
-        site.scopes.state = self._lifespan.state
-        if self._worker is not None:
-            await self._worker.start()
-            self._worker_task = asyncio.ensure_future(self._worker.run())
-        if settings.http2:
-            logger.info("HTTP/2 support enabled")
         try:
-            for endpoint in endpoints:
-                logger.info("Configuring endpoint %s", endpoint)
-                port = await listen(reactor, endpoint, site).asFuture(loop)
-                self.ports.append(port)
-                _say_listening(endpoint, port)
+            await self._lifespan.startup()
+            site.scopes.state = self._lifespan.state
+            if self._worker is not None:
+                await self._worker.start()
+                self._worker_task = asyncio.ensure_future(self._worker.run())
+            if settings.http2:
+                logger.info("HTTP/2 support enabled")
+            await self._listen(reactor, endpoints, site)
         except BaseException:
             await self.stop()
             raise
+
+    async def _listen(self, reactor: Any, endpoints: list[str], site: Site) -> None:
+        for endpoint in endpoints:
+            logger.info("Configuring endpoint %s", endpoint)
+            port = await listen(reactor, endpoint, site).asFuture(site.loop)
+            self.ports.append(port)
+            _say_listening(endpoint, port)
 
     def _application(self) -> tuple[Application, Settings, str]:
         """What runs once per stream, the settings of its streams, and the lifespan mode."""

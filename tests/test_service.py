@@ -116,6 +116,43 @@ def test_an_application_that_fails_to_start() -> None:
     asyncio.run(main())
 
 
+def test_a_start_that_is_cancelled_shuts_down_what_has_started() -> None:
+    told: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        told.append((await receive())["type"])
+        await asyncio.sleep(5)
+        await send({"type": "lifespan.startup.complete"})
+        told.append((await receive())["type"])
+        await send({"type": "lifespan.shutdown.complete"})
+
+    loop = ClockLoop()
+    starting = loop.create_task(Service(application, Settings()).start(None, []))
+    loop.advance(1)
+    starting.cancel()
+    loop.advance(5)
+    assert starting.cancelled()
+    assert told == ["lifespan.startup", "lifespan.shutdown"]
+    assert not [task for task in asyncio.all_tasks(loop) if not task.done()]
+    loop.close()
+
+
+async def failing_worker(scope: Any, receive: Any, send: Any) -> None:
+    """An application for a worker, which does not start."""
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+
+def test_a_worker_that_fails_to_start_leaves_nothing_behind() -> None:
+    loop = ClockLoop()
+    server = MemoryServer(ChannelLayer(), Settings(worker="tests.test_service:failing_worker"))
+    with pytest.raises(LifespanError, match="no database"):
+        loop.run(server.start(), within=10)
+    loop.settle()
+    assert not [task for task in asyncio.all_tasks(loop) if not task.done()]
+    loop.close()
+
+
 @pytest.mark.parametrize("target", [None, 5, "module:application", object()])
 def test_targets_that_are_neither(target: Any) -> None:
     with pytest.raises(TargetError):
@@ -279,9 +316,8 @@ def test_a_lifespan_that_hangs_does_not_keep_the_server(caplog: pytest.LogCaptur
     loop.run(server.start())
     loop.run(server.stop(), within=31)
     assert "did not shut down" in caplog.text
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
     loop.settle()
+    assert not [task for task in asyncio.all_tasks(loop) if not task.done()]
     loop.close()
 
 

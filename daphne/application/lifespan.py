@@ -28,6 +28,8 @@ class Lifespan:
         self._mode = mode
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answer: asyncio.Future[dict[str, Any]] | None = None
+        self._last_answer = ""
+        """The type of the application's answer to what it was told last; empty while it owes one."""
         self._task: asyncio.Task[None] | None = None
         self.state: dict[str, Any] | None = None
         """The `state` that the application filled at start-up, once it has said `lifespan.startup.complete`;
@@ -64,7 +66,11 @@ class Lifespan:
         """Tell the application that no request will follow, and return when it has shut down."""
         if self._task is None or self._task.done():
             return
-        answer = await self._tell("lifespan.shutdown")
+        try:
+            answer = await self._tell("lifespan.shutdown")
+        except asyncio.CancelledError:  # nobody waits any longer, so nobody would ever end it
+            self._task.cancel()
+            raise
         if answer["type"] == "lifespan.shutdown.failed":
             logger.error(
                 "The application failed to shut down: %s", answer.get("message") or "no reason given"
@@ -75,6 +81,7 @@ class Lifespan:
 
     async def _tell(self, event: str) -> dict[str, Any]:
         self._answer = asyncio.get_running_loop().create_future()
+        self._last_answer = ""
         self._events.put_nowait({"type": event})
         return await self._answer
 
@@ -88,11 +95,13 @@ class Lifespan:
         try:
             await self._application(scope, self._events.get, self._send)
         except Exception as error:
-            answer = self._answer.result() if self._answer is not None and self._answer.done() else {}
-            if answer.get("type") == "lifespan.startup.complete":
+            if self._last_answer == "lifespan.startup.complete":
                 logger.error("The application's lifespan ended while it served", exc_info=error)
             # Most applications that know no lifespan raise; `startup` judges it.
             self._resolve({"type": "ended", "error": error})
+        except asyncio.CancelledError as error:
+            self._resolve({"type": "ended", "error": error})
+            raise
         else:
             self._resolve({"type": "ended"})
 
@@ -103,3 +112,4 @@ class Lifespan:
     def _resolve(self, answer: dict[str, Any]) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(answer)
+            self._last_answer = answer["type"]

@@ -84,6 +84,7 @@ UNSUPPORTED: list[Any] = [
     Application(),
     Application([]),
     Application([ValueError("no lifespan here")]),
+    Application([asyncio.CancelledError()]),
 ]
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
@@ -97,7 +98,7 @@ class _Socket:
             extra["resume"] = {
                 "connection": self.connection,
                 "count": self.resumed_count,
-                "state": self.state,
+                "state": deepcopy(self.state),  # what goes to a layer is its own
             }
             patience = outage = RESUME_PATIENCE
         message = messages.websocket_connect(self.scope, self.inbox.name, extra)

@@ -6,6 +6,7 @@ channel-layer specification (ASGI version 1, "Channels and messages", "Capacity"
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
@@ -112,16 +113,34 @@ class WatchingLayer(Protocol):
         """
 
 
-@lru_cache(maxsize=4096)
+@runtime_checkable
+class PromptLayer(Protocol):
+    """A layer that can often send without being waited for."""
+
+    def give(self, channel: str, message: Message) -> bool:
+        """As `send_async`, but at once and without a copy: the caller made `message` for this, and keeps no part.
+
+        False when nothing was done, because it cannot be done at once.
+        """
+
+
 def local_prefix(channel: str) -> str:
     """The queue in which messages for `channel` wait: the name up to its `!`, or else the whole name."""
-    prefix, marker, _ = channel.partition("!")
-    return prefix + marker
+    return channel[: channel.find("!") + 1] or channel
+
+
+def sending_queue(channel: str) -> str:
+    """The queue for a message sent to `channel`. TypeError for what is no full channel name."""
+    if type(channel) is str and "!" in channel and len(channel) < NAME_LIMIT:
+        # Each connection has such a name: only what they have in common is worth remembering.
+        prefix, _, local = channel.partition("!")
+        if local.isalnum() and local.isascii():
+            return receiving_queue(prefix + "!")
+    return _sending_queue(channel)
 
 
 @lru_cache(maxsize=4096)
-def sending_queue(channel: str) -> str:
-    """The queue for a message sent to `channel`. TypeError for what is no full channel name."""
+def _sending_queue(channel: str) -> str:
     if not isinstance(channel, str) or len(channel) >= NAME_LIMIT or not _CHANNEL.fullmatch(channel):
         raise TypeError(f"not a channel name: {channel!r:.120} ({_RULES})")
     if channel[-1] in "!?":
@@ -163,7 +182,17 @@ def checked_message(message: Message) -> Message:
 
 def random_name() -> str:
     """Twelve letters and digits that no other process will draw."""
-    return secrets.token_hex(6)
+    try:
+        return _drawn.pop()
+    except IndexError:  # the system is asked for many at a time
+        digits = secrets.token_hex(6 * _DRAW)
+        _drawn.extend([digits[at : at + 12] for at in range(0, len(digits), 12)])
+        return _drawn.pop()
+
+
+_DRAW = 256
+_drawn: list[str] = []
+os.register_at_fork(after_in_child=_drawn.clear)
 
 
 def single_reader_channel(pattern: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from re import Pattern
 
 from daphne import errors
-from daphne.layers.copying import independent_copy
+from daphne.layers.copying import independent_copy, owned
 from daphne.layers.interface import (
     BATCH,
     BLOCKING_RECEIVE,
@@ -58,12 +58,19 @@ class ChannelLayer:
     def send(self, channel: str, message: Message) -> None:
         """Append a copy of `message` to `channel`. Raises ChannelFull, MessageTooLarge, TypeError."""
         name = sending_queue(channel)
-        copy, size = independent_copy(message)
+        self._put(name, channel, *independent_copy(message))
+
+    def give(self, channel: str, message: Message) -> bool:
+        """See `interface.PromptLayer`."""
+        self._put(sending_queue(channel), channel, *owned(message))
+        return True
+
+    def _put(self, name: str, channel: str, message: Message, size: int) -> None:
         if size > self.max_message_size:
             raise errors.MessageTooLarge(
                 f"{size} bytes for {channel}; the layer carries {self.max_message_size}"
             )
-        self._boxes.put(name, channel, copy)
+        self._boxes.put(name, channel, message)
 
     def receive(self, channels: Sequence[str], block: bool = False) -> tuple[str | None, Message | None]:
         """`(channel, message)`, or `(None, None)` at once, or after some seconds with `block`."""

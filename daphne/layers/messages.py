@@ -12,6 +12,7 @@ one more key, `daphne`, a dict that classic consumers ignore. `message_keys` lis
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
+from copy import deepcopy
 from typing import Any
 from urllib.parse import quote
 
@@ -72,7 +73,7 @@ def scope_extra(scope: Scope) -> Message:
     if extensions:
         extra["extensions"] = " ".join([name for name in extensions if name not in NOT_OVER_A_LAYER])
         if "tls" in extensions:
-            extra["tls"] = extensions["tls"]
+            extra["tls"] = deepcopy(extensions["tls"])
     if scope["type"] == "websocket":
         extra["http_version"] = scope.get("http_version", "1.1")
         if scope.get("subprotocols"):

@@ -1,6 +1,7 @@
 """Sending to channels that may be full: wait in line, try again, give up after a while.
 
-Called by the bridge and the worker for every message; calls the layer's `send_async`. There is one line for
+Called by the bridge and the worker for every message, which they make for this and keep no part of; calls the
+layer's `give` if it has one, and else its `send_async`. There is one line for
 each queue, so that messages keep their order and only the first in line tries again. Nothing is dropped in
 silence: a send ends by having sent, or by raising.
 """
@@ -9,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from daphne.errors import ChannelFull, DaphneError, LayerUnavailable
-from daphne.layers.interface import AsyncLayer, Message, local_prefix
+from daphne.layers.interface import AsyncLayer, Message, PromptLayer, local_prefix
 
 FIRST_PAUSE = 0.002
 LONGEST_PAUSE = 0.1
@@ -27,7 +29,20 @@ class LineSender:
 
     def __init__(self, layer: AsyncLayer) -> None:
         self._layer = layer
+        self._give = _give_of(layer)
         self._lines: dict[str, deque[_Place]] = {}
+
+    def send_now(self, channel: str, message: Message) -> bool:
+        """Send, if that takes no waiting of any kind; else False, and `send` is to be called.
+
+        Raises the layer's MessageTooLarge.
+        """
+        if self._lines and local_prefix(channel) in self._lines:
+            return False
+        try:
+            return self._give(channel, message)
+        except ChannelFull:
+            return False
 
     async def send(
         self, channel: str, message: Message, patience: float | None, outage: float | None = 0
@@ -39,6 +54,8 @@ class LineSender:
         queue = local_prefix(channel)
         if queue not in self._lines:
             try:
+                if self._give(channel, message):
+                    return
                 return await self._layer.send_async(channel, message)
             except self._layer.ChannelFull:
                 pass
@@ -89,6 +106,17 @@ class LineSender:
             del self._lines[queue]
         elif was_first:
             line[0].wake()
+
+
+def _give_of(layer: AsyncLayer) -> Callable[[str, Message], bool]:
+    """The `give` of a `PromptLayer`, unless a class derived from it has a send of its own: that sees every
+    message."""
+    for kind in type(layer).__mro__:
+        if "give" in vars(kind) and isinstance(layer, PromptLayer):
+            return layer.give
+        if "send" in vars(kind) or "send_async" in vars(kind):
+            break
+    return lambda channel, message: False
 
 
 class _Place:

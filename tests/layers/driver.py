@@ -77,12 +77,19 @@ class CheckedLayer(ChannelLayer):
     """A memory layer that refuses messages with keys which the documentation does not have."""
 
     async def send_async(self, channel, message):
+        self._check(channel, message)
+        await super().send_async(channel, message)
+
+    def give(self, channel, message):
+        self._check(channel, message)
+        return super().give(channel, message)
+
+    def _check(self, channel, message):
         known = KEYS[_kind(channel, message)]
         assert set(message) <= set(known), f"{channel}: {message}"
         extra = message.get("daphne")
         if extra:
             assert set(extra) <= set(KEYS[f"{_kind(channel, message)} daphne"]), f"{channel}: {message}"
-        await super().send_async(channel, message)
 
 
 def _kind(channel, message):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from daphne.layers.copying import check_values, independent_copy
+from daphne.layers.copying import check_values, independent_copy, owned
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 values = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20)
@@ -91,3 +91,21 @@ def test_endless_nesting_is_refused():
     for check in (independent_copy, check_values):
         with pytest.raises(TypeError):
             check({"a": {"b": endless}})
+
+
+def test_a_given_message_is_not_copied():
+    message = {"headers": [(b"a", b"b")], "body": b"x" * 1000, "daphne": {"worker": "w"}, "status": 200}
+    kept, size = owned(message)
+    assert kept is message
+    assert 1000 < size < independent_copy(message)[1] + 100
+
+
+@pytest.mark.parametrize("value", [bytearray(b"x"), memoryview(b"x"), (1, 2), [memoryview(b"x").toreadonly]])
+def test_what_is_no_plain_message_is_copied_or_refused_also_when_given(value):
+    try:
+        expected = independent_copy({"a": value})
+    except TypeError:
+        with pytest.raises(TypeError):
+            owned({"a": value})
+    else:
+        assert owned({"a": value}) == expected

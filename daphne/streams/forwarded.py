@@ -1,6 +1,6 @@
 """What proxies in front of us say about the client, and whether they are to be believed.
 
-Called by scope.build_scope for HTTP and WebSocket alike. X-Forwarded-For/-Port/-Proto and RFC 7239
+Called by scope.ScopeBuilder for HTTP and WebSocket alike. X-Forwarded-For/-Port/-Proto and RFC 7239
 `Forwarded` are read from right to left: each proxy appends, so the right-most entry comes from our own peer,
 and an entry is believed only as long as all to its right are trusted proxies. Whatever is malformed is passed
 over; it never fails a request.

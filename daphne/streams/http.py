@@ -140,8 +140,13 @@ class HTTPStream:
     # ---- the request body ------------------------------------------------------------------------
 
     def body_received(self, data: bytes, complete: bool) -> None:
-        """Take a part of the request body from the wire; `complete` with the last one, which may be empty."""
-        if data and not (self.complete or self.disconnected):
+        """Take a part of the request body from the wire; `complete` with the last one, which may be empty.
+
+        After the response nobody is told of it: a body with a part missing must not pass for a whole one.
+        """
+        if self.complete or self.disconnected:
+            return
+        if data:
             if self._body is None:
                 self._body = deque()
             self._body.append(data)

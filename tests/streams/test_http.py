@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import h2.settings
 import pytest
 
 from daphne.errors import ApplicationError, ClientDisconnected
 from tests.protocols.bench import Bench, Event, Told, request, responses
+from tests.protocols.http2_client import Client
 
 START: Event = {"type": "http.response.start", "status": 200}
 BODY: Event = {"type": "http.response.body", "body": b"x"}
@@ -160,6 +162,21 @@ def test_a_body_that_is_not_complete_ends_with_the_disconnect(serve: Serve) -> N
     exchange = Exchange(serve, "done", request("POST", "/", "Content-Length: 10") + b"part")
     assert exchange.receive() == {"type": "http.disconnect"}
     exchange.end()
+
+
+def test_a_body_that_ends_after_the_answer_does_not_pass_for_a_whole_one(serve: Serve) -> None:
+    """In HTTP/2 a body goes on while the answer to it waits for the client's window."""
+    told = Told()
+    client = Client(serve(told), {h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 10}, acknowledge=False)
+    stream = client.start("POST", ended=False)
+    client.send(stream, b"part")
+    for event in (START, {**BODY, "body": b"x" * 1000}):
+        client.bench.loop.run(told.sends[0](event))
+    client.send(stream, b"rest", ended=True)
+    assert client.bench.loop.run(told.receives[0]()) == {"type": "http.disconnect"}
+    told.finish()
+    client.machine.reset_stream(stream)
+    client.flush()
 
 
 def test_several_receive_at_once(serve: Serve) -> None:

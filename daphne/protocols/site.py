@@ -28,7 +28,7 @@ from daphne.protocols.websocket import WebSocketFactory
 from daphne.settings import Settings
 from daphne.streams.head import Headers
 from daphne.streams.http import HTTPStream
-from daphne.streams.response import ResponseHead
+from daphne.streams.response import BODILESS, ResponseHead
 from daphne.streams.scope import ConnectionFacts, ScopeBuilder
 from daphne.streams.websocket import WebSocketStream
 
@@ -154,12 +154,13 @@ class Site(Factory):
         """One line in the access log for a response that is complete."""
         if self.action_logger is not None:
             scope, response = stream.scope, stream.response
+            bodiless = response is None or response.status in BODILESS or scope.get("method") == "HEAD"
             self.log_response(
                 target=target.decode("latin-1"),
                 method=scope.get("method", "GET"),
                 client=scope["client"],
                 status=response.status if response is not None else 0,
-                size=stream.sent,
+                size=0 if bodiless else stream.sent,
                 time_taken=self.loop.time() - stream.started_at,
                 http_version=scope.get("http_version", "1.1"),
                 scheme=scope.get("scheme", "http"),

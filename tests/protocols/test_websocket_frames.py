@@ -203,7 +203,7 @@ def frames(draw: st.DrawFn) -> bytes:
     )
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(
     st.lists(frames(), max_size=6).map(b"".join),
     st.lists(st.integers(0, 2000), max_size=6),

@@ -25,10 +25,10 @@ from daphne.testing.frames import (
     Frame,
     client_frame,
     close_frame,
-    read_frame,
 )
 from daphne.testing.sockets import handshake
 from tests.protocols.bench import Bench
+from tests.protocols.open_socket import sent_frames
 
 MOST_IN_FRAME, MOST_IN_MESSAGE = 1000, 1500
 Outcome = tuple[list[str | bytes], tuple[Any, ...] | None]
@@ -140,18 +140,6 @@ def message_of(event: dict[str, Any]) -> str | bytes:
     (value,) = [event[key] for key in ("text", "bytes") if key in event]
     assert type(value) is (str if "text" in event else bytes)
     return value  # type: ignore[no-any-return]
-
-
-def sent_frames(data: bytes) -> list[Frame]:
-    """The frames that a server has written after its answer to the handshake."""
-    rest = data.partition(b"\r\n\r\n")[2]
-    frames = []
-    while rest:
-        part = read_frame(rest)
-        assert part is not None
-        frame, rest = part
-        frames.append(frame)
-    return frames
 
 
 @pytest.fixture(scope="module")

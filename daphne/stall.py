@@ -11,6 +11,9 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
 
 logger = logging.getLogger("daphne.server")
 
@@ -20,8 +23,18 @@ def print_stacks(loop: asyncio.AbstractEventLoop) -> None:
     print(f"daphne: stacks at {time.strftime('%Y-%m-%d %H:%M:%S')}", file=sys.stderr, flush=True)
     faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
     for task in asyncio.all_tasks(loop):
-        task.print_stack(file=sys.stderr)
+        print(f"{task!r}, outermost call first:", file=sys.stderr)
+        for frame in _frames(task.get_coro()):
+            code = frame.f_code
+            print(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}', file=sys.stderr)
     sys.stderr.flush()
+
+
+def _frames(coroutine: Any) -> Iterator[FrameType]:
+    """The frames of a coroutine and of all that it awaits; Task.print_stack shows the first only."""
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        yield frame
+        coroutine = coroutine.cr_await
 
 
 class StallWatch:

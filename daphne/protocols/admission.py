@@ -12,25 +12,26 @@ from collections.abc import Callable
 from typing import Any
 
 _RESERVED_DESCRIPTORS = 64
-"""File descriptors left for the application, the log and the layer when no `max_connections` is given."""
+"""File descriptors left for the application, the log and the layer, whatever `max_connections` says."""
 
 
 def _as_descriptors_allow() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 0
-    return max(soft - max(_RESERVED_DESCRIPTORS, soft // 10), 1)
+    return max(soft - max(_RESERVED_DESCRIPTORS, soft // 10), soft // 2, 1)
 
 
 class Admission:
     """Counts connections.
 
-    `most` connections in all (0: as many as file descriptors allow), `most_per_peer` from one IP address
-    (0: no limit). `full` is called when the last place is taken, `room` when one is free again.
+    `most` connections in all (0: as many as file descriptors allow, and never more than that),
+    `most_per_peer` from one IP address (0: no limit). `full` is called when the last place is taken, `room`
+    when one is free again.
     """
 
     def __init__(self, most: int, most_per_peer: int) -> None:
-        self._most = most or _as_descriptors_allow()
+        self._most = min((limit for limit in (most, _as_descriptors_allow()) if limit), default=0)
         self._most_per_peer = most_per_peer
         self._admitted: dict[Any, str | None] = {}
         self._per_peer: dict[str, int] = {}

@@ -73,7 +73,8 @@ class Site(Factory):
         """Every live connection, whatever it speaks."""
         self.draining = False
         self._tls_info = tls_info
-        self._next_second = 0
+        self._second = 0
+        """The second that Date says."""
         self._limits_fired: dict[str, tuple[float, int]] = {}
         self._standard_lines: list[bytes] = []
         self._standard_fields: Headers = []
@@ -116,7 +117,7 @@ class Site(Factory):
 
     def response_start(self, status: int, version: str) -> bytes:
         """Status line, Date (RFC 9110 section 6.6.1) and Server as lines, without their last CRLF."""
-        if time.time() >= self._next_second:
+        if int(time.time()) != self._second:
             self._renew_date()
         starts = self._starts[version]
         start = starts.get(status)
@@ -134,13 +135,12 @@ class Site(Factory):
     def standard_fields(self) -> Headers:
         """Date and Server as header fields, for protocols that do not write lines; the same list until the
         second is over."""
-        if time.time() >= self._next_second:
+        if int(time.time()) != self._second:
             self._renew_date()
         return self._standard_fields
 
     def _renew_date(self) -> None:
-        now = int(time.time())
-        self._next_second = now + 1
+        self._second = now = int(time.time())
         self._starts = {"1.1": {}, "1.0": {}}
         self._standard_lines = []
         if self.settings.date_header:

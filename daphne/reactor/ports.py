@@ -28,6 +28,36 @@ from daphne.reactor.transports import Address, LoopTransport, twisted_address
 log = logging.getLogger(__name__)
 
 
+SAY_AGAIN_AFTER = 10.0
+"""Seconds between two log lines that nothing can be accepted."""
+
+
+class FailedAccepts:
+    """The loop's exception handler: asyncio reports each connection that cannot be accepted for want of file
+    descriptors with a stack, a thousand at a time; one line now and then says it. It tries again by itself,
+    in a second. Everything else goes to whoever has handled it before.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._before = loop.get_exception_handler()
+        self._say_after = 0.0
+        self._unsaid = 0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take one report of the loop's."""
+        if not str(context.get("message")).startswith("socket.accept() out of system resource"):
+            if self._before is None:
+                loop.default_exception_handler(context)
+            else:
+                self._before(loop, context)
+            return
+        self._unsaid += 1
+        if loop.time() >= self._say_after:
+            self._say_after = loop.time() + SAY_AGAIN_AFTER
+            log.error("Cannot accept connections (%s), %d times", context.get("exception"), self._unsaid)
+            self._unsaid = 0
+
+
 def run_now(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine that waits for nothing to its end, and give what it returns.
 
@@ -68,6 +98,8 @@ class LoopPort:
 
     def startListening(self) -> None:
         """Start the factory and accept."""
+        if not isinstance(self.loop.get_exception_handler(), FailedAccepts):
+            self.loop.set_exception_handler(FailedAccepts(self.loop))
         self.factory.doStart()
         self._listening = True
         self.resumeAccepting()

@@ -115,6 +115,15 @@ def counts(address: Address) -> dict[str, int]:
         return dict(json.loads(answer.body))
 
 
+def counts_once(address: Address, condition: Callable[[dict[str, int]], bool]) -> dict[str, int]:
+    """The server's counts, once they are so. AssertionError after DEADLINE seconds."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition(now := counts(address)):
+        assert time.monotonic() < deadline, now
+        time.sleep(0.05)
+    return now
+
+
 class Watched:
     """A server before, during and after what is done to it."""
 
@@ -123,17 +132,9 @@ class Watched:
         self.address = server.address
         for _ in range(3):  # what is made once is made before anything is counted
             assert statuses(self.address, LAST) == [200]
-        self.before = self._wait_for(lambda now: now["admitted"] == 1)
+        self.before = counts_once(self.address, lambda now: now["admitted"] == 1)
         self.memory_before = self.memory()
         self._said = len(server.output)
-
-    def _wait_for(self, condition: Callable[[dict[str, int]], bool]) -> dict[str, int]:
-        """The server's counts, once they are so. AssertionError after DEADLINE seconds."""
-        deadline = time.monotonic() + DEADLINE
-        while not condition(now := counts(self.address)):
-            assert time.monotonic() < deadline, f"{now}, and before {getattr(self, 'before', None)}"
-            time.sleep(0.05)
-        return now
 
     def memory(self) -> int:
         """Bytes of memory that the server's process has."""
@@ -161,7 +162,7 @@ class Watched:
 
     def is_as_before(self) -> None:
         """Every count comes back to what it was. AssertionError after DEADLINE seconds."""
-        self._wait_for(lambda now: all(now[key] <= self.before[key] for key in now))
+        counts_once(self.address, lambda now: all(now[key] <= self.before[key] for key in now))
         assert "Traceback" not in re.sub(
             r"(?s)Exception inside application.*?Broken: [^\n]*", "", self.said()
         )

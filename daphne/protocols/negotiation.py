@@ -30,7 +30,10 @@ WEBSOCKET_VERSION = b"13"
 
 
 def wants_websocket(head: RequestHead) -> bool:
-    """Whether a request asks to become a WebSocket (RFC 6455 section 4.2.1); HTTP/1.0 cannot (RFC 9110 section 7.8)."""
+    """Whether a request asks to become a WebSocket (RFC 6455 section 4.2.1).
+
+    HTTP/1.0 has no upgrade: its field is passed over (RFC 9110 section 7.8).
+    """
     return b"websocket" in head.upgrade and head.http_version != "1.0"
 
 

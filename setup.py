@@ -79,7 +79,9 @@ setup(
         "console_scripts": [
             "daphne = daphne.cli:CommandLineInterface.entrypoint",
             "daphne-worker = daphne.worker.cli:entrypoint",
-        ]
+        ],
+        # Under this name `-p daphne.pytest_plugin` finds it loaded already.
+        "pytest11": ["daphne.pytest_plugin = daphne.pytest_plugin"],
     },
     classifiers=[
         "Development Status :: 4 - Beta",

@@ -42,6 +42,7 @@ FLOORS = [
             "flags",
             "http_protocol",
             "management",
+            "pytest_plugin",
             "testing",
             "utils",
             "worker.__main__",

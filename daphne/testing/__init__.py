@@ -13,6 +13,7 @@ and stable.
 from daphne.testing.clock import ClockLoop
 from daphne.testing.connections import MemoryConnection, MemoryPort
 from daphne.testing.frames import Frame, client_frame, read_frame
+from daphne.testing.live import LiveServer, live_server
 from daphne.testing.memory import MemoryServer
 from daphne.testing.processes import (
     BaseDaphneTestingInstance,
@@ -30,6 +31,7 @@ __all__ = [
     "DaphneProcess",
     "DaphneTestingInstance",
     "Frame",
+    "LiveServer",
     "MemoryConnection",
     "MemoryPort",
     "MemoryServer",
@@ -40,6 +42,7 @@ __all__ = [
     "WebSocketRefused",
     "_reinstall_reactor",
     "client_frame",
+    "live_server",
     "read_frame",
     "read_response",
 ]

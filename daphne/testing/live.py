@@ -51,8 +51,7 @@ def live_server(
 
     The application runs in a thread with a loop of its own, so a test can look at its objects, and must not
     touch what belongs to the loop. Leaving the block stops the server as SIGTERM does. Raises LifespanError
-    or
-    EndpointError where it cannot start, and on leaving whatever ended it before.
+    or EndpointError where it cannot start, and on leaving whatever ended it before.
     """
     thread = _ServingThread(target, settings or Settings(), host, port, action_logger)
     thread.start()

@@ -43,7 +43,8 @@ async def send_file(connection: Any, stream: Any, descriptor: int, size: int) ->
         else:
             await _sendfile(connection, stream, socket, descriptor, size)
     finally:
-        loop_transport.set_write_buffer_limits(high=high, low=low)
+        if connection.transport.connected:  # uvloop raises otherwise, in place of what was raised above
+            loop_transport.set_write_buffer_limits(high=high, low=low)
 
 
 async def _sendfile(connection: Any, stream: Any, socket: Any, descriptor: int, size: int) -> None:

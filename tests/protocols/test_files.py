@@ -161,6 +161,29 @@ def test_a_client_that_leaves_in_the_middle(sockets: Callable[[Any], Sockets], t
     assert isinstance(ended[0], OSError)
 
 
+def test_a_client_that_is_cut_off_while_it_is_waited_for(
+    sockets: Callable[[Any], Sockets], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "big"
+    with path.open("wb") as big:
+        big.truncate(1 << 30)
+
+    async def client(reader: Any, writer: Any) -> None:
+        writer.write(request())
+        await reader.readexactly(1)
+        (connection,) = service.service.site.connections
+        while not connection.write_paused:
+            await asyncio.sleep(0.01)
+        connection.transport.abortConnection()
+        while service.service.runner.streams:
+            await asyncio.sleep(0.01)
+        writer.transport.abort()
+
+    service = sockets(sends(path))
+    service.run(client)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_a_file_that_shrinks_is_cut(sockets: Callable[[Any], Sockets], tmp_path: Path) -> None:
     path = tmp_path / "shrinking"
     with path.open("wb") as big:

@@ -121,7 +121,7 @@ class Settings:
     keep_alive_timeout: float = _option(60, Seconds(), HTTP, "--keep-alive-timeout",
         "time an idle connection is kept, 0 for no limit")
     half_close_timeout: float = _option(1, Seconds(), HTTP, "--half-close-timeout",
-        "time for a client to close after the server has closed its side")
+        "time from a client's end of input until its application hears of it")
     max_requests_per_connection: int = _option(0, Whole(0, TOP), HTTP, "--max-requests-per-connection",
         "requests after which a connection is closed, 0 for no limit")
 

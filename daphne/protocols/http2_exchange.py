@@ -352,17 +352,23 @@ class Exchange(SendingStream):
         """The client keeps the stream's window shut, or lets `sent` bytes through, or (None) all."""
         if self._stall is None:
             self._stall = Deadline(self.site.loop, self._stalled_too_long)
-        time_stall(self._stall, sent, self.site.settings)
+        time_stall(self._stall, sent, self.site.settings, self.connection.input_ended)
 
     def _stalled_too_long(self) -> None:
-        self.site.limit_fired("http2_stall_timeout", self.connection.facts.client)
+        if not self.connection.input_ended:
+            self.site.limit_fired("http2_stall_timeout", self.connection.facts.client)
         self.reset(codes.CANCEL)
 
 
-def time_stall(deadline: Deadline, sent: int | None, settings: Settings) -> None:
-    """Run a deadline while a window is shut: what gets through earns time, at `min_response_rate`."""
+def time_stall(deadline: Deadline, sent: int | None, settings: Settings, for_ever: bool) -> None:
+    """Run a deadline while a window is shut: what gets through earns time, at `min_response_rate`.
+
+    `for_ever`: the client sends no more, so that no window will ever open.
+    """
     longest = settings.http2_stall_timeout
-    if sent is None or not longest:
+    if for_ever and sent is not None:
+        deadline.set(0)
+    elif sent is None or not longest:
         deadline.clear()
     elif not deadline.is_set or (sent and not settings.min_response_rate):
         deadline.set(longest)

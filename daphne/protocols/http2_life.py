@@ -51,6 +51,7 @@ class ConnectionLife(Outflow):
         self.last_taken = frames.LARGEST
         """The highest stream that is served, once that has been said."""
         self.draining = False
+        self.input_ended = False
         self._goodbye: Any = None
         self._half_close: Any = None
         self.unread = 0
@@ -84,9 +85,12 @@ class ConnectionLife(Outflow):
 
     def stall(self, sent: int | None) -> None:
         """The client keeps the connection's window shut, or lets `sent` bytes through, or (None) all."""
-        time_stall(self._stall, sent, self.site.settings)
+        time_stall(self._stall, sent, self.site.settings, self.input_ended)
 
     def _stalled_too_long(self) -> None:
+        if self.input_ended:
+            self._close(frames.NO_ERROR, "", linger=False)
+            return
         self.fail(ConnectionFailed(frames.ENHANCE_YOUR_CALM, "window shut", limit="http2_stall_timeout"))
 
     # ---- what must come in time ------------------------------------------------------------------
@@ -171,7 +175,13 @@ class ConnectionLife(Outflow):
 
     def end_of_input(self) -> None:
         """The client sends no more; as it may have closed altogether, applications hear of it later."""
+        self.input_ended = True
         self.no_more_requests()
+        for exchange in self.exchanges.values():
+            if exchange.stalled:
+                exchange.stall(0)
+        if self.output.stalled:
+            self.stall(0)
         if not self.closing:
             self._half_close = self.site.loop.call_later(
                 self.site.settings.half_close_timeout, self._tell_half_closed

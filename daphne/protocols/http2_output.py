@@ -95,7 +95,8 @@ class Output:
         self._levels: tuple[dict[int, SendingStream], ...] = tuple({} for _ in range(LEVELS))
         self._ready = 0
         self._starved: dict[int, SendingStream] = {}
-        self._stalled = False
+        self.stalled = False
+        """Whether streams have met the end of the connection's window and have not all gone on since."""
         self._sent = 0
         """Bytes of DATA from queues since the last flush."""
         self._table_said = False
@@ -249,9 +250,9 @@ class Output:
             written += self._size
             self._write()
         self._write()
-        if self._starved or self._stalled:
-            self._stalled = bool(self._starved or self._ready)
-            self._owner.stall(self._sent if self._stalled else None)
+        if self._starved or self.stalled:
+            self.stalled = bool(self._starved or self._ready)
+            self._owner.stall(self._sent if self.stalled else None)
         self._sent = 0
         if self._ready and not self.paused and not self._scheduled:
             self._schedule()

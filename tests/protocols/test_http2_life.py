@@ -457,6 +457,26 @@ def test_a_client_that_closes_its_side_gets_its_answers(serve: Serve) -> None:
     told.finish(1)
 
 
+@pytest.mark.parametrize("window", [0, 1 << 20])
+def test_an_answer_that_no_window_will_open_for(serve: Serve, window: int) -> None:
+    sent: list[BaseException | None] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await answering(b"x" * 200_000)(scope, receive, send)
+        except OSError as error:
+            sent.append(error)
+
+    bench = serve(application)
+    client = Client(bench, {WINDOW: window}, acknowledge=False)
+    client.start()
+    assert sent == []
+    client.connection.send_eof()
+    bench.loop.settle()
+    assert len(sent) == 1
+    assert client.connection.at_end
+
+
 def test_a_broken_rule_is_said_before_the_connection_closes(serve: Serve) -> None:
     bench = serve(echo)
     client = RawClient(bench)

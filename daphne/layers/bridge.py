@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from daphne.layers.bridge_http import serve_request
+from daphne.layers.bridge_http import HTTPRequest
 from daphne.layers.bridge_websocket import serve_websocket
 from daphne.layers.interface import AsyncLayer
 from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import Replies
 from daphne.layers.sending import LineSender
+from daphne.layers.unanswered import Unanswered
 from daphne.layers.workers import Workers
 from daphne.settings import Settings
 
@@ -39,6 +40,7 @@ class Bridge:
             DEFAULT_HTTP_TIMEOUT if settings.http_timeout is None else float(settings.http_timeout)
         )
         self.sender = LineSender(layer)
+        self.unanswered = Unanswered()
         self.replies = Replies(layer, self._worker_said)
         self.workers = Workers(layer, self.sender, float(settings.worker_timeout), self.replies.find)
 
@@ -47,7 +49,7 @@ class Bridge:
         scope."""
         kind = scope["type"]
         if kind == "http":
-            await serve_request(self, scope, receive, send)
+            await HTTPRequest(self, scope, receive, send).serve()
         elif kind == "websocket":
             await serve_websocket(self, scope, receive, send)
         elif kind == "lifespan":
@@ -61,6 +63,7 @@ class Bridge:
 
     async def stop(self) -> None:
         """End what `start` began."""
+        self.unanswered.close()
         await self.workers.stop()
         await self.replies.stop()
 

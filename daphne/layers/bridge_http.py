@@ -1,7 +1,7 @@
 """One HTTP request over a channel layer: the request to a worker, the worker's replies to the client.
 
 Called by the bridge for every `http` scope; calls `messages` for what goes to and fro, the sender and the
-inbox of its reply channel. A plain request costs one coroutine and one timer, and no task.
+inbox of its reply channel. A plain request costs neither a task nor a timer.
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("daphne.http_protocol")
 
-QUIET_TIME = 0.05
-"""Seconds after which a request that is not answered yet begins to watch for its client's end."""
-
 GATHER_TIME = 1.0
 """Seconds without a byte after which a body goes to a worker in parts, though it may be short: the client may
 be waiting for the beginning of the response before it sends more."""
@@ -46,16 +43,11 @@ _TIME_IS_UP = object()
 _CLIENT_LEFT = object()
 
 
-async def serve_request(bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve the request of `scope`. Returns when it is answered, cut, or its client has gone."""
-    await _Request(bridge, scope, receive, send).serve()
-
-
-class _Request:
-    """The state of one request."""
+class HTTPRequest:
+    """The state of one request. `serve` returns when it is answered, cut, or its client has gone."""
 
     __slots__ = (
-        *("body", "body_channel", "body_ended", "bridge", "complete", "dispatched"),
+        *("body", "body_channel", "body_ended", "bridge", "classic", "complete", "dispatched"),
         *("inbox", "receive", "rest", "retried", "scope", "send", "started", "timer"),
         *("trailers", "upload_window", "watcher"),
     )
@@ -71,6 +63,8 @@ class _Request:
         self.body_channel: str | None = None
         self.upload_window: Window | None = None
         self.dispatched = self.retried = self.started = self.trailers = self.complete = False
+        self.classic = True
+        """Whether nothing says yet that a worker of ours answers."""
         self.timer: asyncio.TimerHandle | None = None
         self.watcher: asyncio.Task[None] | None = None
 
@@ -83,16 +77,28 @@ class _Request:
         except ClientDisconnected:
             log.debug("The client of %s has left", self.inbox.name)
         finally:
-            await self._end()
+            if (farewell := self._end()) is not None:
+                await self.bridge.sender.try_send(*farewell)
 
     # To the worker
 
     async def _read_body(self) -> bool:
         """Read what goes into the first message. False when the client left first."""
         event = await self.receive()
+        if event["type"] == "http.disconnect":
+            return False
+        self.body = event.get("body", b"")
+        if event.get("more_body") or len(self.body) > self.bridge.settings.body_chunk_size:
+            return await self._gather_body(event)
+        self.body_ended = True
+        return True
+
+    async def _gather_body(self, event: Event) -> bool:
+        """The same for a body that may not fit into the first message; `event` is its beginning."""
         parts = [event]
         size = len(event.get("body", b""))
-        while event.get("more_body") and size <= self.bridge.settings.body_chunk_size:
+        limit = self.bridge.settings.body_chunk_size
+        while event.get("more_body") and size <= limit:
             try:
                 async with asyncio.timeout(GATHER_TIME):
                     event = await self.receive()
@@ -102,10 +108,7 @@ class _Request:
             size += len(event.get("body", b""))
         if event["type"] == "http.disconnect":
             return False
-        body = (
-            b"".join([part.get("body", b"") for part in parts]) if len(parts) > 1 else event.get("body", b"")
-        )
-        limit = self.bridge.settings.body_chunk_size
+        body = b"".join([part.get("body", b"") for part in parts])
         self.body, self.rest = (body, b"") if size <= limit else (body[:limit], body[limit:])
         self.body_ended = not event.get("more_body")
         if self.rest or not self.body_ended:
@@ -119,7 +122,8 @@ class _Request:
         extra = messages.scope_extra(self.scope)
         message = messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
         try:
-            await bridge.sender.send("http.request", message, bridge.settings.channel_full_timeout)
+            if not bridge.sender.send_now("http.request", message):
+                await bridge.sender.send("http.request", message, bridge.settings.channel_full_timeout)
         except ChannelFull:
             log.warning("The channel http.request is full; %s %s is answered 503", *self._names())
             await self._page(503, QUEUE_FULL)
@@ -175,15 +179,16 @@ class _Request:
     # Time
 
     def _begin_watching(self) -> None:
-        loop = asyncio.get_running_loop()
         if self.body_channel is not None:
+            loop = asyncio.get_running_loop()
             self.upload_window = Window()
             self.watcher = loop.create_task(self._upload())
             self._arm(loop.time())
         else:
-            self.timer = loop.call_later(QUIET_TIME, self._quiet, loop.time())
+            self.bridge.unanswered.add(self)
 
-    def _quiet(self, asked_at: float) -> None:
+    def quiet(self, asked_at: float) -> None:
+        """Not answered at once: look out for the client's end, and see to the time limit."""
         self.watcher = asyncio.get_running_loop().create_task(self._watch_client())
         self._arm(asked_at)
 
@@ -234,21 +239,20 @@ class _Request:
             return await self._bad_reply(reply, problem)
         try:
             if not self.started:
-                self.bridge.workers.answered(self.inbox, extra is None)
+                self.classic = extra is None
+                self.bridge.workers.answered(self.inbox, self.classic)
             for event in events:
-                await self._pass_on(event)
-        except (
-            ApplicationError
-        ) as problem:  # the stream has written nothing of that event, and ends what we leave
+                await self.send(event)
+                self._passed_on(event)
+        except ApplicationError as problem:  # the stream has written nothing of it, and ends what we leave
             log.error("HTTP/WS send decode error: %s", problem)
             return False
         if not self.complete and "content" in reply:
             await self.bridge.workers.confirm(self.inbox, len(reply["content"]))
         return True
 
-    async def _pass_on(self, event: Event) -> None:
+    def _passed_on(self, event: Event) -> None:
         kind = event["type"]
-        await self.send(event)
         if kind == "http.response.start":
             self.started = True
             self.trailers = bool(event.get("trailers"))
@@ -303,8 +307,10 @@ class _Request:
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": page})
 
-    async def _end(self) -> None:
+    def _end(self) -> tuple[str, Message] | None:
+        """Let go of everything; what is still to be sent, and where."""
         bridge = self.bridge
+        bridge.unanswered.discard(self)
         if self.timer is not None:
             self.timer.cancel()
         if self.watcher is not None:
@@ -313,13 +319,15 @@ class _Request:
         bridge.replies.close(self.inbox)
         bridge.workers.release(self.inbox)
         if not self.dispatched:
-            return
-        if worker is None:
-            message = messages.http_disconnect(self.scope, self.inbox.name)
-            await bridge.sender.try_send("http.disconnect", message)
-        elif not self.complete:
-            message = {"type": "http.disconnect"}
-            await bridge.sender.try_send(worker.prefix + self.inbox.local, message)
+            return None
+        if worker is not None:
+            return None if self.complete else (worker.prefix + self.inbox.local, {"type": "http.disconnect"})
+        # A worker of ours that has answered, and not yet said that it took the request, is told when it does.
+        return (
+            ("http.disconnect", messages.http_disconnect(self.scope, self.inbox.name))
+            if self.classic
+            else None
+        )
 
     def _names(self) -> tuple[str, str]:
         return self.scope["method"], self.inbox.name

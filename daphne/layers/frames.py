@@ -107,9 +107,9 @@ class ClientFrames:
 
     async def _send_patiently(self, channel: str, message: Message) -> None:
         """A full channel is waited for within a bound, an absent layer for as long as it takes."""
-        await self._bridge.sender.send(
-            channel, message, self._bridge.settings.channel_full_timeout, outage=None
-        )
+        sender = self._bridge.sender
+        if not sender.send_now(channel, message):
+            await sender.send(channel, message, self._bridge.settings.channel_full_timeout, outage=None)
 
     def confirmed(self, order: int) -> None:
         """The worker is done with the messages up to `order`."""

@@ -118,7 +118,7 @@ class PromptLayer(Protocol):
     """A layer that can often send without being waited for."""
 
     def give(self, channel: str, message: Message) -> bool:
-        """As `send_async`, but at once and without a copy: the caller made `message` for this, and keeps no part.
+        """As `send_async`, but at once and without a copy: the caller made `message` and keeps no part.
 
         False when nothing was done, because it cannot be done at once.
         """

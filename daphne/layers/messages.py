@@ -265,7 +265,12 @@ def _status(message: Message) -> int:
 def _pairs(headers: Any) -> list[tuple[bytes, bytes]]:
     """Header fields with lower-case names; text is taken too: names as Latin-1, values as UTF-8."""
     try:
-        return [(_octets(name, "latin-1").lower(), _octets(value, "utf-8")) for name, value in headers]
+        return [
+            (name.lower(), value)
+            if type(name) is type(value) is bytes
+            else (_octets(name, "latin-1").lower(), _octets(value, "utf-8"))
+            for name, value in headers
+        ]
     except (TypeError, ValueError) as problem:
         raise ApplicationError(f"header fields are not pairs of bytes: {problem}") from problem
 

@@ -107,17 +107,22 @@ class Workers:
         self._untaken.pop(inbox, None)
         if classic:
             self._classic_consumers = True
+        elif inbox.offer > self._taken_up_to.get(inbox.prefix, 0):
+            self._taken_up_to[inbox.prefix] = inbox.offer
 
     def taken(self, prefix: str, inbox: Inbox) -> None:
         """The connection of `inbox` belongs to the worker that listens on `prefix`, unless it has one
         already."""
         if inbox.worker is None:
             worker = self._known(prefix)
-            inbox.worker = worker
-            worker.inboxes.add(inbox)
             worker.heard_at = asyncio.get_running_loop().time()
-            self._untaken.pop(inbox, None)
-            self._taken_up_to[inbox.prefix] = max(inbox.offer, self._taken_up_to.get(inbox.prefix, 0))
+            self._belongs(inbox, worker)
+
+    def _belongs(self, inbox: Inbox, worker: KnownWorker) -> None:
+        inbox.worker = worker
+        worker.inboxes.add(inbox)
+        self._untaken.pop(inbox, None)
+        self._taken_up_to[inbox.prefix] = max(inbox.offer, self._taken_up_to.get(inbox.prefix, 0))
 
     def release(self, inbox: Inbox) -> None:
         """The connection of `inbox` has ended, or has another worker from now on."""
@@ -139,7 +144,8 @@ class Workers:
     async def tell(self, worker: KnownWorker, local: str, message: Message) -> None:
         """Send to the worker's channel `local`, waiting for room as long as the worker lives."""
         try:
-            await self._sender.send(worker.prefix + local, message, None, None)
+            if not self._sender.send_now(worker.prefix + local, message):
+                await self._sender.send(worker.prefix + local, message, None, None)
         except Abandoned:
             log.debug("Worker %s died before it was told %s", worker.prefix, message["type"])
 
@@ -177,8 +183,8 @@ class Workers:
             inbox = self._find(reply_prefix + local)
             if inbox is None:
                 gone.append(local)
-            else:
-                self.taken(worker.prefix, inbox)
+            elif inbox.worker is None:
+                self._belongs(inbox, worker)
         if gone:
             self.tell_later(worker, CONTROL, {"type": "daphne.gone", "ids": gone})
 

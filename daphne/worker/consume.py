@@ -32,6 +32,9 @@ RUNS: Mapping[str, type[HTTPRun] | type[WebSocketRun]] = {
 """The channels that a worker takes new work from. What follows for a WebSocket that a classic consumer has
 taken goes to `websocket.receive` and `websocket.disconnect`, and is left to it."""
 
+_TASK_NAME = "daphne application"
+"""One name for all: asyncio would number them, which takes longer than to create the task."""
+
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 """Seconds before a reader tries again after an error of the layer; each pause is twice the one before."""
@@ -104,6 +107,8 @@ class Worker:
             taking.cancel()
             await asyncio.wait([taking])
             await self._finish_runs()
+            if self._saying:
+                await asyncio.wait(self._saying, timeout=self.front_ends.timeout)
             await self.front_ends.say_bye()
             heart.cancel()
             if self._own_reader is not None:
@@ -135,11 +140,11 @@ class Worker:
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue
             pause = FIRST_PAUSE
-            await self._begin(batch)
+            self._begin(batch)
 
-    async def _begin(self, batch: list[tuple[str, Message]]) -> None:
-        """Start a run for each message, and tell their front ends who has them now."""
-        takes: dict[str, tuple[str, list[str]]] = {}
+    def _begin(self, batch: list[tuple[str, Message]]) -> None:
+        """Start a run for each message, and tell the front ends who has what does not end at once."""
+        runs: list[ApplicationRun] = []
         for channel, message in batch:
             try:
                 run = RUNS[channel](self, message)
@@ -147,22 +152,35 @@ class Worker:
                 log.error("A message on %s could not be understood: %r", channel, problem)
                 continue
             self._start(run)
-            if run.front_end is not None:
+            runs.append(run)
+        if any(
+            "body_channel" in run.first for run in runs
+        ):  # what follows is to come no faster than it is taken
+            self._say_takes(runs)
+        else:
+            asyncio.get_running_loop().call_soon(self._say_takes, runs)  # after the first turn of each
+
+    def _say_takes(self, runs: list[ApplicationRun]) -> None:
+        """At once if that is possible; a front end that reads no more must not keep the others' work
+        waiting."""
+        takes: dict[str, tuple[str, list[str]]] = {}
+        for run in runs:
+            if run.front_end is not None and run in self._runs:
                 control = run.reply_channel.partition("!")[0] + "!control"
                 takes.setdefault(control, (run.front_end.own_prefix, []))[1].append(run.local)
         for control, (prefix, ids) in takes.items():
-            await self._say_take(control, prefix, ids)
+            message = {
+                "type": "daphne.take",
+                "worker": prefix,
+                "ids": ids,
+                "timeout": self.front_ends.timeout,
+            }
+            if not self.sender.send_now(control, message):
+                task = asyncio.get_running_loop().create_task(self._say_take(control, message))
+                self._saying.add(task)
+                task.add_done_callback(self._saying.discard)
 
-    async def _say_take(self, control: str, prefix: str, ids: list[str]) -> None:
-        """At once if that is possible; a front end that reads no more must not keep the others' work
-        waiting."""
-        message = {"type": "daphne.take", "worker": prefix, "ids": ids, "timeout": self.front_ends.timeout}
-        if not await self.sender.try_send(control, message):
-            task = asyncio.get_running_loop().create_task(self._say_late(control, message))
-            self._saying.add(task)
-            task.add_done_callback(self._saying.discard)
-
-    async def _say_late(self, control: str, message: Message) -> None:
+    async def _say_take(self, control: str, message: Message) -> None:
         try:
             await self.sender.send(control, message, self.layer.expiry, self.layer.expiry)
         except (DaphneError, self.layer.ChannelFull) as problem:
@@ -171,7 +189,7 @@ class Worker:
     def _start(self, run: ApplicationRun) -> None:
         self._runs.add(run)
         self._busy += 1
-        run.task = asyncio.get_running_loop().create_task(self._run(run))
+        run.task = asyncio.Task(self._run(run), loop=asyncio.get_running_loop(), name=_TASK_NAME)
 
     async def _run(self, run: ApplicationRun) -> None:
         try:

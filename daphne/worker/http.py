@@ -137,7 +137,9 @@ class HTTPRun(ApplicationRun):
         start, self._start = self._start, None
         reply = messages.response_reply(start, content, more)
         self._begun = True
-        await self.reply(reply, len(content))
+        await self.reply(
+            reply, len(content) if more else None
+        )  # nothing waits for the client to take the last
 
     async def _trailed(self, event: Event) -> None:
         if not event.get("more_trailers", False):

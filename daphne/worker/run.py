@@ -65,8 +65,11 @@ class ApplicationRun:
             message.pop(EXTRA, None)  # a classic one refuses keys that it does not know
         if size is not None:
             self.window.sent(size)
+        sender = self.worker.sender
+        if sender.send_now(self.reply_channel, message):
+            return
         try:
-            await self.worker.sender.send(self.reply_channel, message, None, None)
+            await sender.send(self.reply_channel, message, None, None)
         except Abandoned as problem:
             raise ClientDisconnected("the process that held the connection has gone") from problem
 

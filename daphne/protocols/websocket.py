@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("daphne.ws_protocol")
 
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_VIEW_FROM = 65536
+"""Bytes of payload from which a view costs less than a copy."""
 _SLICE = 4096
 """Bytes that Autobahn's parser gets at a time: it copies what it has not read for every frame."""
 _LINGER = 2.0
@@ -264,7 +266,8 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
             if end > size:
                 self._hold(data[at:], end - at)
                 return b""
-            payload = unmask(data[start - 4 : start], data[start:end])
+            masked = data[start:end] if length < _VIEW_FROM else memoryview(data)[start:end]
+            payload = unmask(data[start - 4 : start], masked)
             at = end
             if first == 0x81:
                 try:

@@ -74,6 +74,7 @@ setup(
         "frameworks": FRAMEWORKS,
         "lint": ["mypy>=1.11", "ruff>=0.6"],
         "benchmarks": BENCHMARKS,
+        "fuzz": ["atheris>=2.3"],
     },
     entry_points={
         "console_scripts": [

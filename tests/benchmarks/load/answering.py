@@ -6,14 +6,26 @@ Used by the tests of the load side; it must not be the server under development.
 import contextlib
 import socketserver
 import threading
+import time
 
 from benchmarks.load.outcome import HOST, Target
+
+
+class Received(list):
+    """The requests, and how many connections the server has closed."""
+
+    closed = 0
+
+    def wait_until_closed(self, count):
+        deadline = time.monotonic() + 10
+        while self.closed < count and time.monotonic() < deadline:
+            time.sleep(0.005)
 
 
 @contextlib.contextmanager
 def answering(answer, once=True):
     """Give a Target and the list of the requests that were received."""
-    received = []
+    received = Received()
 
     class Connection(socketserver.BaseRequestHandler):
         def handle(self):
@@ -31,7 +43,12 @@ def answering(answer, once=True):
                 if once:
                     return
 
-    server = socketserver.ThreadingTCPServer((HOST, 0), Connection)
+    class Server(socketserver.ThreadingTCPServer):
+        def shutdown_request(self, request):
+            super().shutdown_request(request)
+            received.closed += 1
+
+    server = Server((HOST, 0), Connection)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

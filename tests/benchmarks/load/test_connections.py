@@ -43,8 +43,8 @@ def test_idle_connections_are_open_while_they_are_held():
 
 
 def test_idle_connections_that_the_server_closes_are_a_problem():
-    with answering(GREETING, once=True) as (target, _), connections.idle_http(target, 5) as problems:
-        pass
+    with answering(GREETING, once=True) as (target, requests), connections.idle_http(target, 5) as problems:
+        requests.wait_until_closed(5)
     assert problems == ["5 of 5 idle connections were closed by the server"]
 
 

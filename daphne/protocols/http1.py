@@ -41,6 +41,8 @@ _LINGER = 2.0
 """Seconds that a client which is still sending has to read our last answer (RFC 9112 section 9.6)."""
 _FIRST_REQUEST = 1.0
 """Seconds in which the request of a new connection must come once the server stops."""
+_REQUESTS_IN_A_ROW = 64
+"""Pipelined requests after which others get a turn, where each is answered at once (an eager task)."""
 _MOST_EMPTY_LINES = 4
 _FLUSH = 60.0
 """Seconds in which a client must have read some of what is left of the last answer."""
@@ -148,6 +150,8 @@ class HTTP1Connection(ResponseWriting, Protocol):
             self._successor.readConnectionLost()
         elif self._closing:
             self.transport.loseConnection()
+        elif self._requests_wait:
+            self._input_ended = True
         elif self.stream is None or self._body is not None or self.stream.kind == "websocket":
             self._close(linger=False)
         else:
@@ -203,6 +207,10 @@ class HTTP1Connection(ResponseWriting, Protocol):
                     break
                 else:
                     data = self._take_head(data)
+                    if data and self.stream is None and not self._served % _REQUESTS_IN_A_ROW:
+                        self._hold(data)
+                        self.site.loop.call_soon(self._take_turn)
+                        break
         except RequestRefused as refusal:
             self._refuse(refusal)
         finally:
@@ -403,8 +411,17 @@ class HTTP1Connection(ResponseWriting, Protocol):
         if self._body_paused:
             self._resume_reading()
         self._take(data)
-        if self._input_ended and self.stream is None and not self._closing:
+        if self._input_ended and self.stream is None and not (self._closing or self._requests_wait):
             self._close(linger=False)
+
+    @property
+    def _requests_wait(self) -> bool:
+        """Whether the connection has made way for others although requests are there."""
+        return self.stream is None and bool(self._held) and not self._head_begun
+
+    def _take_turn(self) -> None:
+        if self._requests_wait:
+            self._take_held()
 
     def _close(self, linger: bool) -> None:
         """Flush and close; while the client is still sending, read on for a while lest it miss our answer."""

@@ -178,7 +178,7 @@ class HTTPStream:
         while True:
             if not self._body_told and self._body_ready():
                 return self._body_event()
-            if self.disconnected or self.complete or (self.half_closed and self._body_told):
+            if self.disconnected or self.complete or self.half_closed:
                 return {"type": "http.disconnect"}
             if not self._body_told:
                 self._wire.body_wanted(self)

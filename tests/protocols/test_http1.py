@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -333,3 +334,34 @@ def test_a_server_that_stops_leaves_connections_alone_that_are_closing_or_not_it
     protocol.drain()
     bench.loop.settle()
     assert bench.loop.timers() == []
+
+
+@pytest.mark.parametrize("ending", ["stays", "half-closes", "resets"])
+def test_a_flood_of_pipelined_requests_leaves_turns_to_others(serve: Serve, ending: str) -> None:
+    """Also where each is answered in the very call that starts it (an eager task, from Python 3.12 on)."""
+    served_by_turn: list[int] = []
+    served = 0
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal served
+        served += 1
+        await answering()(scope, receive, send)
+
+    bench = serve(application)
+    connection = bench.connect()
+
+    def turn() -> None:
+        served_by_turn.append(served)
+        if len(served_by_turn) < 3000:
+            bench.loop.call_soon(turn)
+
+    bench.loop.call_soon(turn)
+    connection.send(request() * 1000 + b"GET /")
+    if ending == "half-closes":
+        connection.send_eof()
+    elif ending == "resets":
+        connection.reset()
+    bench.loop.settle()
+    assert all(after - before <= 64 for before, after in itertools.pairwise(served_by_turn))
+    assert ending == "resets" or len(responses(connection)) == served == 1000
+    assert connection.at_end is (ending == "half-closes")

@@ -29,12 +29,17 @@ class Broken(Exception):
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """ASGI 3. The path says what to do: `/counts`, `/stream/BYTES`, `/unread`, `/outlive`, `/fail/POINT`,
-    `/sleep/SECONDS`, `/block/SECONDS`, `/hang`; anything else is an echo."""
+    """ASGI 3. The path says what to do: `/counts`, `/scope`, `/stream/BYTES`, `/unread`, `/outlive`,
+    `/fail/POINT`, `/sleep/SECONDS`, `/block/SECONDS`, `/hang`; anything else is an echo."""
     if scope["type"] == "lifespan":
         raise NotImplementedError("this application has no lifespan")
     what, _, argument = scope["path"][1:].partition("/")
     serve = _websocket if scope["type"] == "websocket" else _http
+    if what == "scope":
+        headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
+        seen = {key: scope.get(key) for key in ("client", "scheme", "root_path", "path")}
+        await _answer(send, json.dumps({**seen, "headers": headers}).encode())
+        return
     await serve(what, argument, receive, send)
 
 

@@ -24,13 +24,15 @@ from daphne.endpoints import build_endpoint_description_strings
 from daphne.errors import ConfigurationError, LifespanError
 from daphne.logs import follow_twisted_log
 from daphne.protocols.site import ActionLogger
-from daphne.reactor import install
+from daphne.reactor import be_the_default, install
 from daphne.service import Service
 from daphne.settings import Settings
 from daphne.stall import StallWatch, print_stacks
 from daphne.systemd import ServiceManager
 
 logger = logging.getLogger("daphne.server")
+
+be_the_default()
 
 _OF_4X = {
     "date_header": False,

@@ -150,6 +150,45 @@ def test_a_server_as_programs_of_1_x_make_it() -> None:
     assert facts["head"] == "HTTP/1.1 200 OK"
 
 
+LIVE = """
+from daphne.layers.memory import ChannelLayer
+from twisted.internet import reactor
+
+server = Server(channel_layer=ChannelLayer(), endpoints=["tcp:interface=127.0.0.1:port=0"], {more})
+
+def resolve():
+    port = server.listeners[0].result.getHost().port
+    say(port=port, same=server.listening_addresses == [("127.0.0.1", port)])
+    server.stop()
+
+reactor.callLater(0.3, resolve)
+"""
+
+
+@pytest.mark.parametrize(
+    "run_it",
+    ["server.run()", "thread = threading.Thread(target=server.run); thread.start(); thread.join()"],
+    ids=["main thread", "another thread"],
+)
+def test_a_call_on_the_reactor_from_before_it_runs(run_it: str) -> None:
+    """As the live server of Channels 1 has it. In a thread, as under `runserver`, there are no signals."""
+    facts = run(LIVE.format(more="signal_handlers=" + str("thread" in run_it)) + run_it)
+    assert facts["port"] > 0 and facts["same"]
+
+
+def test_an_application_that_imports_the_reactor() -> None:
+    facts = run(
+        """
+        from twisted.internet import reactor
+        server = Server(application, endpoints=["tcp:0:interface=127.0.0.1"])
+        when_listening(server, lambda: ask(server))
+        server.run()
+        say(same=server.reactor is reactor)
+        """
+    )
+    assert facts["same"]
+
+
 def test_stop_from_another_thread_and_without_signal_handlers() -> None:
     facts = run(
         """

@@ -116,6 +116,17 @@ def install(uvloop: str = "auto") -> LoopReactor:
     return reactor
 
 
+def be_the_default() -> None:
+    """Have `from twisted.internet import reactor` install ours, where nobody has installed another one.
+
+    Nothing is installed by this. It is for applications, and for programs around a server, that import the
+    reactor before the server runs.
+    """
+    from twisted.internet import default
+
+    default.install = install
+
+
 def _converted(reactor: Any, uvloop: str) -> LoopReactor:
     if type(reactor) is AsyncioSelectorReactor:
         # It gains methods and no state, so whoever holds it already goes on with the same object.

@@ -59,6 +59,7 @@ class DaphneProcess(multiprocessing.Process):
         """Serve until the process is terminated."""
         # A forked child has its parent's reactor, which cannot run here.
         sys.modules.pop("twisted.internet.reactor", None)
+        vars(sys.modules.get("twisted.internet", sys)).pop("reactor", None)
         from daphne.server import Server
 
         try:

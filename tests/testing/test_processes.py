@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import socket
@@ -239,6 +240,50 @@ def test_setup_runs_in_the_process_that_serves(tmp_path: Path) -> None:
             answer(instance, b"GET / HTTP/1.1\r\n\r\n").body.decode() == noted.read_text() == str(process.pid)
         )
     assert not process.is_alive()
+
+
+FORKED = """
+import multiprocessing
+multiprocessing.set_start_method("fork")
+from daphne.server import twisted_loop
+from daphne.testing import DaphneProcess
+from twisted.internet import reactor
+from tests.testing.test_processes import answer_of, make_application_with_reactor
+
+process = DaphneProcess("localhost", make_application_with_reactor)
+process.start()
+assert process.ready.wait(30), process.errors.get()
+print(answer_of(process))
+process.terminate()
+process.join()
+"""
+
+
+def make_application_with_reactor() -> Any:
+    from twisted.internet import reactor
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        same = reactor.loop is asyncio.get_running_loop()  # type: ignore[attr-defined]
+        await send({"type": "http.response.body", "body": str(same).encode()})
+
+    return application
+
+
+def answer_of(process: Any) -> str:
+    with socket.create_connection(("localhost", process.port.value), 20) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        received = b""
+        while piece := client.recv(65536):
+            received += piece
+    found = read_response(received, ended=True)
+    assert found is not None
+    return found[0].body.decode()
+
+
+def test_a_forked_process_has_a_reactor_of_its_own() -> None:
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_an_application_that_cannot_be_made() -> None:

@@ -177,6 +177,7 @@ class HTTP1Connection(ResponseWriting, Protocol):
         self.site.connections.discard(self)
         self.site.admission.leave(self.transport)
         self._close_deadlines()
+        self._idle.forget()
         self._closing = True
         self._held = b""
         stream, self.stream = self.stream, None

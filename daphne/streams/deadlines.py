@@ -55,6 +55,11 @@ class Deadline:
             self._timer.cancel()
             self._timer = None
 
+    def forget(self) -> None:
+        """Close, and let go of whoever was to be called: it refers to this deadline, too."""
+        self.close()
+        self._expired = _nobody
+
     @property
     def is_set(self) -> bool:
         """Whether a time is set."""
@@ -69,3 +74,7 @@ class Deadline:
             return
         self._at = None
         self._expired()
+
+
+def _nobody() -> None:
+    """Stands for the owner of a deadline that is forgotten."""

@@ -28,7 +28,7 @@ _KINDS = {
     b"proxy-connection": _HOP,
     b"upgrade": _HOP,
 }
-_CHANGING = frozenset((b"content-length", b"date", b"etag", b"last-modified", b"location", b"set-cookie"))
+_CHANGING = frozenset((b"date", b"etag", b"last-modified", b"location", b"set-cookie"))
 
 Field = tuple[tuple[bytes, bytes], bytes, int]
 """A checked field: the pair, its line in HTTP/1, and its kind."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -118,3 +120,25 @@ def test_a_signal_wakes_all_who_wait_and_nobody_else(loop: ClockLoop) -> None:
     signal.fire()
     loop.settle()
     assert late.done()
+
+
+def test_a_forgotten_deadline_keeps_nobody_alive():
+    class Owner:
+        def __init__(self, loop):
+            self.deadline = Deadline(loop, self.expired)
+
+        def expired(self):
+            raise AssertionError("called although forgotten")
+
+    loop = ClockLoop()
+    owner = Owner(loop)
+    gone = weakref.ref(owner)
+    owner.deadline.set(1)
+    owner.deadline.forget()
+    gc.disable()
+    try:
+        del owner
+        assert gone() is None
+    finally:
+        gc.enable()
+    loop.advance(2)

@@ -29,6 +29,7 @@ from daphne.layers.interface import (
 )
 from daphne.layers.local_broker import Broker
 from daphne.layers.local_client import Attachment, AttachmentFetch, BrokerGone
+from daphne.layers.local_frames import packed
 from daphne.layers.local_place import Place
 from daphne.layers.mailboxes import Closed, Mailboxes
 
@@ -84,7 +85,20 @@ class ChannelLayer(BlockingDoor):
     async def send_async(self, channel: str, message: Message) -> None:
         """See `interface.AsyncLayer`."""
         sending_queue(channel)
+        check_values(message)
         await self._call("send", channel, self._pack(channel, message))
+
+    def give(self, channel: str, message: Message) -> bool:
+        """See `interface.PromptLayer`. Only the broker's process can."""
+        broker = self._broker
+        if broker is None or broker.leaving:
+            return False
+        name = sending_queue(channel)
+        try:
+            broker.boxes.put(name, channel, self._pack(channel, message))
+        except Closed:
+            return False
+        return True
 
     async def receive_batch(self, channels: Sequence[str], limit: int = BATCH) -> list[tuple[str, Message]]:
         """See `interface.AsyncLayer`. Goes on with the next broker when one has gone."""
@@ -127,6 +141,7 @@ class ChannelLayer(BlockingDoor):
 
     async def send_group_async(self, group: str, message: Message) -> None:
         """See `interface.AsyncLayer`."""
+        check_values(message)
         await self._call("send_group", checked_group(group), self._pack(group, message))
 
     async def flush_async(self) -> None:
@@ -160,9 +175,8 @@ class ChannelLayer(BlockingDoor):
             log.error("%d messages could not be given back and are lost: %s", len(batch), error)
 
     def _pack(self, channel: str, message: Message) -> bytes:
-        check_values(message)
         try:
-            body: bytes = msgpack.packb(message, use_bin_type=True)
+            body = packed(message)
         except (OverflowError, ValueError) as error:  # integers of more than 64 bits; nested too deeply
             raise TypeError(f"not a message: {error}") from error
         if len(body) > self.max_message_size:

@@ -4,10 +4,11 @@ Called by the local layer of the process that holds the lock, directly; by other
 
     request  (number, operation, arguments...)      answer  (number, status, value)
 
-Each request has one answer. `receive` is answered when there is something (or when it is cancelled, with
-nothing), `watch` when the owner of the prefix has gone. Answers with the number 0 nobody asked for: the first
-says whether the client is let in, a later one that the broker is about to leave; the client then ends its
-side, and attaches anew. Calls `mailboxes` and `local_place`.
+Each request has one answer, but those to `send` that succeeded share one. `receive` is answered when there is
+something (or when it is cancelled, with nothing), `watch` when the owner of the prefix has gone. Answers with
+the number 0 nobody asked for: the first says whether the client is let in, a later one that the broker is
+about to leave (the client then ends its side, and attaches anew), and others which sends are done. Calls
+`mailboxes` and `local_place`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from daphne.layers.local_frames import FrameProtocol
 from daphne.layers.local_place import Place
 from daphne.layers.mailboxes import Batch, Closed, LoopEvent, Mailboxes, Waiter
 
-DONE, FULL, FAILED, LEAVING = 0, 1, 2, 3
+DONE, FULL, FAILED, LEAVING, SENT = 0, 1, 2, 3, 4
 """The statuses of answers."""
 UNASKED = 0
 """The number of answers that nobody asked for."""
-VERSION = 1
+VERSION = 2
 """Of these frames; told to each client that is let in."""
 ENOUGH_BYTES = 1024 * 1024
 """An answer with messages ends when they have this size together."""
@@ -201,6 +202,8 @@ class _Client(FrameProtocol):
         self._thread = threading.get_ident()
         self._receives: dict[int, tuple[tuple[str, ...], int, Waiter]] = {}
         self._watches: dict[int, tuple[str, Callable[[], None]]] = {}
+        self._sent: list[int] = []
+        """The numbers of sends that are done, and not answered yet."""
         self.parted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -234,7 +237,9 @@ class _Client(FrameProtocol):
     def frame_received(self, *fields: Any) -> None:
         """Called with each request."""
         number, operation, *arguments = fields
-        if operation == "receive":
+        if operation == "send":
+            self._perform(number, operation, tuple(arguments))
+        elif operation == "receive":
             self._receive(number, *arguments)
         elif operation == "cancel":
             self._cancel(*arguments)
@@ -255,7 +260,19 @@ class _Client(FrameProtocol):
         except (KeyError, TypeError, ValueError) as error:  # a client of another version
             self.write_frame(number, FAILED, f"{operation}: {error}")
         else:
-            self.write_frame(number, DONE, value)
+            if operation == "send":
+                if not self._sent:
+                    self._loop.call_soon(self.flush_frames)
+                self._sent.append(number)
+            else:
+                self.write_frame(number, DONE, value)
+
+    def flush_frames(self) -> None:
+        """Send the frames of this turn, and one for all sends of it."""
+        if self._sent:
+            sent, self._sent = self._sent, []
+            self.write_frame(UNASKED, SENT, sent)
+        super().flush_frames()
 
     def _receive(self, number: int, names: tuple[str, ...], limit: int) -> None:
         self._broker.claim(names, self)

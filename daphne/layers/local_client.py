@@ -13,7 +13,7 @@ from typing import Any
 
 from daphne.errors import ChannelFull, LayerError, LayerUnavailable
 from daphne.layers.arrivals import Names, is_shared
-from daphne.layers.local_broker import DONE, FULL, LEAVING, UNASKED, VERSION
+from daphne.layers.local_broker import DONE, FULL, LEAVING, SENT, UNASKED, VERSION
 from daphne.layers.local_frames import FrameProtocol
 from daphne.layers.mailboxes import Closed
 
@@ -87,7 +87,12 @@ class Attachment(FrameProtocol):
             answer.set_exception(LayerError(value))
 
     def _told(self, status: int, value: Any) -> None:
-        if status == LEAVING:
+        if status == SENT:
+            for number in value:
+                answer = self._pending.pop(number, None)
+                if answer is not None and not answer.done():
+                    answer.set_result(None)
+        elif status == LEAVING:
             self._left = True
             self._on_leaving(self)
             self.flush_frames()

@@ -7,17 +7,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
+import threading
 from abc import abstractmethod
 from typing import Any, cast
 
 import msgpack
 
-PREFIX = 4
-"""Bytes of the length in front of each frame."""
+LENGTH = struct.Struct(">I")
+"""The length in front of each frame."""
 FRAME_LIMIT = 64 * 1024 * 1024
 """Bytes of the largest frame; whoever announces a larger one is cut off."""
 
+LARGE = 256 * 1024
+"""Bytes of a value for which a packer is not kept, because it would keep as much memory."""
+
 log = logging.getLogger("daphne.layers.local")
+
+
+class _Packers(threading.local):
+    """One packer for each thread: to make one, with its buffer, takes longer than to use it."""
+
+    def __init__(self) -> None:
+        self.packer = msgpack.Packer(use_bin_type=True)
+
+
+_packers = _Packers()
+
+
+def packed(value: Any) -> bytes:
+    """`value` in MessagePack. Raises TypeError, ValueError or OverflowError for what that cannot hold."""
+    body: bytes = _packers.packer.pack(value)
+    if len(body) > LARGE:
+        _packers.packer = msgpack.Packer(use_bin_type=True)
+    return body
 
 
 class FrameProtocol(asyncio.Protocol):
@@ -35,10 +58,10 @@ class FrameProtocol(asyncio.Protocol):
 
     def write_frame(self, *fields: Any) -> None:
         """Send a frame, soon; nothing if the connection is closed."""
-        body = msgpack.packb(fields, use_bin_type=True)
-        self._frames += (len(body).to_bytes(PREFIX, "big"), body)
-        if len(self._frames) == 2:
+        body = packed(fields)
+        if not self._frames:
             self._loop.call_soon(self.flush_frames)
+        self._frames += (LENGTH.pack(len(body)), body)
 
     def flush_frames(self) -> None:
         """Send the frames of this turn now."""
@@ -48,23 +71,32 @@ class FrameProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        received = self._received
-        received += data
+        if self._received:
+            self._received += data
+            with memoryview(self._received) as view:
+                read = self._read_frames(view)
+            del self._received[:read]
+        else:
+            with memoryview(data) as view:
+                read = self._read_frames(view)
+            self._received += data[read:]
+
+    def _read_frames(self, view: memoryview) -> int:
+        """Take the frames that `view` has whole; how many bytes they are."""
         start = 0
-        while len(received) - start >= PREFIX:
-            length = int.from_bytes(received[start : start + PREFIX], "big")
+        size = len(view)
+        while size - start >= LENGTH.size:
+            (length,) = LENGTH.unpack_from(view, start)
             if length > FRAME_LIMIT:
                 log.error("Cut off a peer that announced a frame of %d bytes", length)
                 self.abort()
+                return size
+            body = start + LENGTH.size
+            if size - body < length:
                 break
-            end = start + PREFIX + length
-            if len(received) < end:
-                break
-            with memoryview(received) as view:
-                fields = msgpack.unpackb(view[start + PREFIX : end], raw=False, use_list=False)
-            start = end
-            self.frame_received(*fields)
-        del received[:start]
+            start = body + length
+            self.frame_received(*msgpack.unpackb(view[body:start], raw=False, use_list=False))
+        return start
 
     @abstractmethod
     def frame_received(self, *fields: Any) -> None:

@@ -12,7 +12,6 @@ Called by everything; calls nothing.
     ├── RequestRefused                `status`: a request that is answered by the server itself
     ├── StreamReset                   `code`: an HTTP/2 stream ends with RST_STREAM
     ├── ConnectionFailed              `code`: an HTTP/2 connection ends with GOAWAY
-    ├── WebSocketFailed               `code`: a WebSocket ends with this close code
     ├── ApplicationError (ValueError) what an application sent is not what ASGI or HTTP allow
     ├── ClientDisconnected (OSError)  raised by `send()` once the client has gone
     └── LayerError
@@ -96,15 +95,6 @@ class ConnectionFailed(DaphneError):
         self.reason = reason
         self.limit = limit
         """The name of the setting that fired, or an empty string."""
-
-
-class WebSocketFailed(DaphneError):
-    """A WebSocket that must be failed (RFC 6455 section 7.1.7) with the close code `code`."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
 
 
 class ApplicationError(DaphneError, ValueError):

@@ -84,7 +84,7 @@ def check_version(fields: dict[bytes, bytes]) -> None:
             (
                 (b"sec-websocket-version", WEBSOCKET_VERSION),
                 (b"upgrade", b"websocket"),
-                (b"connection", b"upgrade"),
+                (b"connection", b"upgrade, close"),
             ),
         )
 

@@ -299,7 +299,7 @@ class HTTPStream:
                 head.add(b"content-length", b"%d" % size)
             if not head.bodiless:
                 self._check_length(head, size, False)
-            self._steps = _SENDING
+            self._steps = _SENDING_FILE
             self._wire.respond(self, head, b"", True)
             if self.scope["method"] != "HEAD" and not head.bodiless:
                 await self._wire.respond_file(self, file.fileno(), size)
@@ -351,7 +351,7 @@ class HTTPStream:
     @property
     def begun(self) -> bool:
         """Whether bytes of the final response have gone to the wire."""
-        return self._steps is _SENDING or self._steps is _TRAILING or self.complete
+        return self._steps is not _WAITING and self._steps is not _STARTED
 
     # ---- ends ------------------------------------------------------------------------------------
 
@@ -410,6 +410,7 @@ _WAITING: _Steps = {
 }
 _STARTED: _Steps = {"http.response.body": HTTPStream._first_body, "http.response.pathsend": HTTPStream._file}
 _SENDING: _Steps = {"http.response.body": HTTPStream._more_body}
+_SENDING_FILE: _Steps = {}
 _TRAILING: _Steps = {"http.response.trailers": HTTPStream._trailers}
 _DONE: _Steps = {}
 
@@ -417,6 +418,7 @@ _WHERE = {
     id(_WAITING): "before 'http.response.start'",
     id(_STARTED): "after 'http.response.start'",
     id(_SENDING): "within the response body",
+    id(_SENDING_FILE): "while a file is being sent",
     id(_TRAILING): "where 'http.response.trailers' is due",
     id(_DONE): "after the response is complete",
 }

@@ -203,3 +203,21 @@ def test_a_file_that_is_not_there(serve: Serve, tmp_path: Path) -> None:
         exchange.send({"type": "http.response.pathsend", "path": str(tmp_path / "nothing")})
     exchange.end(FileNotFoundError("as applications do"))
     assert responses(exchange.connection)[0].status == 500
+
+
+def test_nothing_goes_between_the_bytes_of_a_file(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"y" * 300_000)
+    exchange = Exchange(serve, "started")
+    sending = exchange.loop.create_task(exchange.told.sends[0]({**FILE, "path": str(path)}))
+    exchange.connection.stop_reading()
+    exchange.loop.settle()
+    assert not sending.done()
+    for event in (MORE, BODY):
+        with pytest.raises(ApplicationError, match="while a file is being sent"):
+            exchange.send(event)
+    exchange.connection.resume_reading()
+    exchange.loop.settle()
+    assert sending.done()
+    assert responses(exchange.connection)[0].body == path.read_bytes()
+    exchange.end()

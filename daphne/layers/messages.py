@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, MutableMapping
 from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -71,7 +72,7 @@ def scope_extra(scope: Scope) -> Message:
         extra["server"] = server[0]
     extensions = scope.get("extensions")
     if extensions:
-        extra["extensions"] = " ".join([name for name in extensions if name not in NOT_OVER_A_LAYER])
+        extra["extensions"] = _joined(tuple(extensions))
         if "tls" in extensions:
             extra["tls"] = deepcopy(extensions["tls"])
     if scope["type"] == "websocket":
@@ -79,6 +80,11 @@ def scope_extra(scope: Scope) -> Message:
         if scope.get("subprotocols"):
             extra["subprotocols"] = list(scope["subprotocols"])
     return extra
+
+
+@lru_cache(maxsize=64)
+def _joined(extensions: tuple[str, ...]) -> str:
+    return " ".join([name for name in extensions if name not in NOT_OVER_A_LAYER])
 
 
 def body_chunk(content: bytes, more: bool) -> Message:
@@ -133,7 +139,7 @@ def websocket_disconnect(scope: Scope, reply_channel: str, order: int, code: int
 
 def _address(address: Any) -> list[Any] | None:
     """[host, port], or None where there is none: a unix socket has no port."""
-    return None if address is None or address[1] is None else list(address)
+    return None if address is None or address[1] is None else [*address]
 
 
 # What the bridge is answered: replies in, events out. ApplicationError for what the contract does not allow
@@ -152,7 +158,7 @@ def response_events(message: Message, started: bool) -> list[Event]:
             more = bool(extra.get("more_trailers"))
             return [{"type": "http.response.trailers", "headers": _pairs(fields), "more_trailers": more}]
     content = message.get("content", b"")
-    if not isinstance(content, bytes | bytearray | memoryview):
+    if type(content) is not bytes and not isinstance(content, bytes | bytearray | memoryview):
         raise ApplicationError(f"'content' of a response is {type(content).__name__}, not bytes")
     body: Event = {
         "type": "http.response.body",
@@ -202,15 +208,15 @@ def websocket_events(message: Message, connecting: bool) -> list[Event]:
 
 
 def _check_websocket_reply(message: Message) -> None:
-    unknown = message.keys() - _WEBSOCKET_REPLY_KEYS
-    if unknown:
+    if not message.keys() <= _WEBSOCKET_REPLY_KEYS:
+        unknown = message.keys() - _WEBSOCKET_REPLY_KEYS
         raise ApplicationError(f"unknown keys in a WebSocket reply: {', '.join(sorted(map(repr, unknown)))}")
     text, data, close = message.get("text"), message.get("bytes"), message.get("close")
     if text and data:
         raise ApplicationError("a WebSocket reply has both 'text' and 'bytes'; it is ignored")
     if text and not isinstance(text, str):
         raise ApplicationError(f"'text' of a WebSocket reply is {type(text).__name__}, not str")
-    if data and not isinstance(data, bytes | bytearray | memoryview):
+    if data and type(data) is not bytes and not isinstance(data, bytes | bytearray | memoryview):
         raise ApplicationError(f"'bytes' of a WebSocket reply is {type(data).__name__}, not bytes")
     if close and close is not True and (not isinstance(close, int) or not may_be_sent(close)):
         raise ApplicationError(
@@ -321,7 +327,7 @@ def _scope(kind: str, scheme: str, message: Message, state: Mapping[str, Any] | 
         "raw_path": raw_path,
         "query_string": message["query_string"],
         "root_path": message.get("root_path", ""),
-        "headers": [(bytes(name), bytes(value)) for name, value in message["headers"]],
+        "headers": list(map(tuple, message["headers"])),
         "client": _pair(message.get("client")),
         "server": server,
         "extensions": {name: {} for name in extra.get("extensions", "").split()},

@@ -119,7 +119,7 @@ class HTTPRun(ApplicationRun):
 
     async def _body(self, event: Event) -> None:
         body = event.get("body", b"")
-        if not isinstance(body, bytes | bytearray | memoryview):
+        if type(body) is not bytes and not isinstance(body, bytes | bytearray | memoryview):
             raise ApplicationError(f"Body expected to be `bytes`, but got `{type(body)}`")
         more = bool(event.get("more_body", False))
         size = len(body)

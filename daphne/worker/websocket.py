@@ -183,7 +183,11 @@ class WebSocketRun(ApplicationRun):
             raise ApplicationError("`websocket.send` takes exactly one of `text` and `bytes`")
         if text is not None and not isinstance(text, str):
             raise ApplicationError(f"`text` expected to be `str`, but got `{type(text)}`")
-        if data is not None and not isinstance(data, bytes | bytearray | memoryview):
+        if (
+            data is not None
+            and type(data) is not bytes
+            and not isinstance(data, bytes | bytearray | memoryview)
+        ):
             raise ApplicationError(f"`bytes` expected to be `bytes`, but got `{type(data)}`")
         reply = messages.send_reply(event)
         if self.confirmations.unsaid:

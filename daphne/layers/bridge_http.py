@@ -123,12 +123,13 @@ class HTTPRequest:
         message = messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
         try:
             if not bridge.sender.send_now("http.request", message):
-                await bridge.sender.send("http.request", message, bridge.settings.channel_full_timeout)
+                async with asyncio.timeout(bridge.http_timeout or None):  # a foreign layer may hang
+                    await bridge.sender.send("http.request", message, bridge.settings.channel_full_timeout)
         except ChannelFull:
             log.warning("The channel http.request is full; %s %s is answered 503", *self._names())
             await self._page(503, QUEUE_FULL)
-        except LayerUnavailable as problem:
-            log.error("%s %s is answered 503: %s", *self._names(), problem)
+        except (LayerUnavailable, TimeoutError) as problem:
+            log.error("%s %s is answered 503: %s", *self._names(), problem or "the layer does not answer")
             await self._page(503, NO_LAYER)
         except bridge.layer.MessageTooLarge as problem:
             log.error("%s %s is answered 413: %s", *self._names(), problem)

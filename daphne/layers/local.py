@@ -29,9 +29,9 @@ from daphne.layers.interface import (
 )
 from daphne.layers.local_broker import Broker
 from daphne.layers.local_client import Attachment, AttachmentFetch, BrokerGone
-from daphne.layers.local_frames import packed
 from daphne.layers.local_place import Place
 from daphne.layers.mailboxes import Closed, Mailboxes
+from daphne.layers.packing import packed
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
 """Seconds between attempts to attach while one broker follows another: doubled each time."""

@@ -1,6 +1,6 @@
 """Frames on the local layer's socket: MessagePack behind a length of four bytes.
 
-Inherited by the broker's and the clients' ends of a connection; calls msgpack.
+Inherited by the broker's and the clients' ends of a connection; calls msgpack and `packing`.
 """
 
 from __future__ import annotations
@@ -8,39 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-import threading
 from abc import abstractmethod
 from typing import Any, cast
 
 import msgpack
+
+from daphne.layers.packing import packed
 
 LENGTH = struct.Struct(">I")
 """The length in front of each frame."""
 FRAME_LIMIT = 64 * 1024 * 1024
 """Bytes of the largest frame; whoever announces a larger one is cut off."""
 
-LARGE = 256 * 1024
-"""Bytes of a value for which a packer is not kept, because it would keep as much memory."""
-
 log = logging.getLogger("daphne.layers.local")
-
-
-class _Packers(threading.local):
-    """One packer for each thread: to make one, with its buffer, takes longer than to use it."""
-
-    def __init__(self) -> None:
-        self.packer = msgpack.Packer(use_bin_type=True)
-
-
-_packers = _Packers()
-
-
-def packed(value: Any) -> bytes:
-    """`value` in MessagePack. Raises TypeError, ValueError or OverflowError for what that cannot hold."""
-    body: bytes = _packers.packer.pack(value)
-    if len(body) > LARGE:
-        _packers.packer = msgpack.Packer(use_bin_type=True)
-    return body
 
 
 class FrameProtocol(asyncio.Protocol):

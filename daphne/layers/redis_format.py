@@ -18,6 +18,7 @@ import msgpack
 from daphne.errors import ConfigurationError, LayerError, MessageTooLarge
 from daphne.layers.copying import check_values
 from daphne.layers.interface import LOCAL_KEY, Message
+from daphne.layers.packing import packed
 
 LATE = 10
 """Seconds by which an encrypted message may be older than `expiry` before it is refused."""
@@ -64,7 +65,7 @@ class WireFormat:
         if "!" in channel:
             message = {**message, LOCAL_KEY: channel}
         try:
-            body: bytes = msgpack.packb(message, use_bin_type=True)
+            body = packed(message)
         except (OverflowError, ValueError) as error:  # integers of more than 64 bits; nested too deeply
             raise TypeError(f"not a message: {error}") from error
         if len(body) > self._max_message_size:

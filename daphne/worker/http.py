@@ -30,6 +30,8 @@ REPLY_SIZE = 256 * 1024
 class HTTPRun(ApplicationRun):
     """One request: waiting, started, trailing, complete."""
 
+    __slots__ = ("_begun", "_body_told", "_start", "_steps", "_trailers", "body_channel")
+
     def __init__(self, worker: Worker, message: Message) -> None:
         super().__init__(worker, message)
         self.body_channel: str | None = message.get("body_channel")

@@ -29,8 +29,10 @@ log = logging.getLogger("daphne.worker")
 class ApplicationRun:
     """One run of the application: events for it, replies from it."""
 
-    front_end: FrontEnd | None = None
-    """The daphne process that holds the connection; None for one that speaks the classic messages only."""
+    __slots__ = (
+        *("_events", "_waiter", "busy", "confirmations", "end", "first", "front_end", "gone", "local"),
+        *("reply_channel", "task", "window", "worker"),
+    )
 
     def __init__(self, worker: Worker, message: Message) -> None:
         self.worker = worker
@@ -48,6 +50,8 @@ class ApplicationRun:
         """When the application is cancelled, once its client has gone."""
         self._events: deque[Event] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self.front_end: FrontEnd | None = None
+        """The daphne process that holds the connection; None for one with classic messages only."""
         if EXTRA in message:
             self.front_end = worker.front_ends.of(self.reply_channel)
             self.front_end.runs[self.local] = self

@@ -33,6 +33,19 @@ RESTART_REASON = "worker restart"
 class WebSocketRun(ApplicationRun):
     """One WebSocket: connecting, open, denying, closed."""
 
+    __slots__ = (
+        *(
+            "_close_event",
+            "_connect_told",
+            "_delivered",
+            "_denial",
+            "_draining",
+            "_in_hand",
+            "_loss",
+            "_steps",
+        ),
+    )
+
     def __init__(self, worker: Worker, message: Message) -> None:
         super().__init__(worker, message)
         self._connect_told = False

@@ -144,3 +144,29 @@ async def test_what_can_never_be_sent_raises_at_once():
     layer = Shaky(max_message_size=10)
     with pytest.raises(MessageTooLarge):
         await LineSender(layer).send("channel", {"text": "x" * 100}, None)
+
+
+@in_loop
+async def test_sending_at_once_stands_in_no_line_and_overtakes_nobody():
+    layer = ChannelLayer(capacity=1)
+    sender = LineSender(layer)
+    assert sender.send_now("queue", {"number": 0})
+    assert not sender.send_now("queue", {"number": 1})  # full
+    waiting = asyncio.get_running_loop().create_task(sender.send("queue", {"number": 1}, 5))
+    await asyncio.sleep(0)
+    assert (await one(layer, "queue"))[1] == {"number": 0}
+    assert not sender.send_now("queue", {"number": 2})  # there is room, but another is in line
+    await waiting
+    assert (await one(layer, "queue"))[1] == {"number": 1}
+    assert sender.send_now("queue", {"number": 2})
+    with pytest.raises(MessageTooLarge):
+        sender.send_now("queue", {"text": "x" * (layer.max_message_size + 1)})
+
+
+@in_loop
+async def test_a_derived_layer_with_a_send_of_its_own_sees_every_message():
+    layer = Shaky()
+    sender = LineSender(layer)
+    assert not sender.send_now("queue", {})
+    await sender.send("queue", {}, 0)
+    assert layer.tries == 1

@@ -166,6 +166,9 @@ class Settings:
         "bytes of unread messages after which reading pauses")
     websocket_max_fragments: int = _option(1024, Whole(1, TOP), WEBSOCKET, "--websocket-max-fragments",
         "fragments in a received message")
+    websocket_max_messages_per_second: int = _option(0, Whole(0, TOP), WEBSOCKET,
+        "--websocket-max-messages-per-second",
+        "messages from one client in a second, 0 for no limit")
     ping_interval: float = _option(20, Seconds(), WEBSOCKET, "--ping-interval",
         "idle time before a ping is sent, 0 for no pings")
     ping_timeout: float = _option(30, Seconds(), WEBSOCKET, "--ping-timeout",

@@ -30,7 +30,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from daphne.errors import ClientDisconnected
+from daphne.errors import ClientDisconnected, ConnectionFailed
+from daphne.protocols.http2_limits import Bucket
 from daphne.protocols.masking import unmask
 from daphne.protocols.outflow import Outflow
 from daphne.streams import closecodes
@@ -50,6 +51,7 @@ _SLICE = 4096
 """Bytes that Autobahn's parser gets at a time: it copies what it has not read for every frame."""
 _LINGER = 2.0
 """Seconds that the peer has to read our close frame after we failed the connection."""
+_TOO_MANY_MESSAGES = "too many messages"
 _FLUSH = 60.0
 """Seconds that the peer has to read what is left after its own end."""
 
@@ -158,6 +160,11 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         self.handshake_fields: Headers = []
         self._heard_at = self.site.loop.time()
         self._heartbeat = Deadline(self.site.loop, self._heartbeat_due)
+        self._deliver = stream.message_received
+        rate = self.site.settings.websocket_max_messages_per_second
+        if rate:
+            self._messages = Bucket(self.site.loop, rate, "websocket_max_messages_per_second")
+            self._deliver = self._deliver_at_rate
         if extensions and self.site.settings.ws_per_message_deflate:
             self._negotiate(extensions)
 
@@ -271,12 +278,12 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
             at = end
             if first == 0x81:
                 try:
-                    self.stream.message_received(payload.decode("utf-8"))
+                    self._deliver(payload.decode("utf-8"))
                 except UnicodeDecodeError:
                     self._fail_connection(closecodes.INVALID_PAYLOAD, "text that is not UTF-8")
                     return b""
             else:
-                self.stream.message_received(bytes(payload))
+                self._deliver(bytes(payload))
         rest = data[at:] if at else data
         short = 0 < len(rest) < 6 and rest[0] in (0x81, 0x82) and self._perMessageCompress is None
         if short and (len(rest) == 1 or rest[1] >= 0x80):
@@ -331,8 +338,19 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         """A message that came over Autobahn's path is complete."""
         if not self.failedByMe:
             message = b"".join(self.message_data)
-            self.stream.message_received(message if self.message_is_binary else message.decode("utf-8"))
+            self._deliver(message if self.message_is_binary else message.decode("utf-8"))
         self.message_data = None
+
+    def _deliver_at_rate(self, message: str | bytes) -> None:
+        """Hand a message on, as long as they are no more than `websocket_max_messages_per_second`."""
+        if self._muted:
+            return
+        try:
+            self._messages.take()
+        except ConnectionFailed:
+            self._fail_connection(closecodes.POLICY_VIOLATION, _TOO_MANY_MESSAGES)
+        else:
+            self.stream.message_received(message)
 
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
         """Each frame that Autobahn makes (pongs, compressed messages) goes out at once, past its queue."""
@@ -368,7 +386,7 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         if self._muted or self.state == self.STATE_CLOSED:
             return
         self.failedByMe = True
-        limit = self._limit_of(code)
+        limit = self._limit_of(code, reason)
         if limit:
             self.site.limit_fired(limit, self.stream.scope["client"])
         else:
@@ -378,10 +396,11 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         self._end(closecodes.ABNORMAL, reason)
         self._linger()
 
-    def _limit_of(self, code: int) -> str:
-        """The setting of which a violation with this close code is one, if it is."""
+    def _limit_of(self, code: int, reason: str) -> str:
+        """The setting that was overstepped where we fail the connection so, if it is one."""
         if code == closecodes.POLICY_VIOLATION:
-            return "websocket_max_fragments"
+            many = reason == _TOO_MANY_MESSAGES
+            return "websocket_max_messages_per_second" if many else "websocket_max_fragments"
         if code != closecodes.TOO_BIG:
             return ""
         frame = self.wasMaxFramePayloadSizeExceeded

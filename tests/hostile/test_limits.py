@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from daphne.testing.frames import CLOSE, TEXT, client_frame, close_frame
 from tests.hostile.client import LAST, MODES, PLAIN, Peer, Watched, statuses
 from tests.servers import DEADLINE, LISTENING, Address, Process, daphne, serving
 
@@ -72,6 +73,18 @@ def test_max_connections_per_peer(many: ExitStack, tmp_path: Path) -> None:
 def test_max_requests_per_connection(tmp_path: Path) -> None:
     with serving("--max-requests-per-connection", "3", *APPLICATION, folder=tmp_path) as server:
         assert statuses(server.address, PLAIN * 5) == [200] * 3
+
+
+@pytest.mark.parametrize(("messages", "code"), [(50, 1000), (500, 1008)])
+def test_messages_per_second(messages: int, code: int, tmp_path: Path) -> None:
+    limit = ("--websocket-max-messages-per-second", "100")
+    with serving(*limit, *APPLICATION, folder=tmp_path) as server, Peer(server.address).upgrade() as peer:
+        peer.send(client_frame(TEXT, b"a") * messages + close_frame(1000))
+        while (frame := peer.frame()).opcode != CLOSE:
+            assert frame.payload == b"a"
+        assert frame.close_code == code
+        fired = "Limit --websocket-max-messages-per-second reached" in server.output
+        assert fired == (code == 1008)
 
 
 @pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 413)])

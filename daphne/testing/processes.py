@@ -6,6 +6,7 @@ of it works with every start method of multiprocessing, and parallel runs share 
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import pickle
@@ -19,8 +20,8 @@ from typing import Any
 
 from daphne.endpoints import build_endpoint_description_strings
 
-_RUN = "DAPHNE_TESTING_RUN"
-"""The environment variable by which a process and its children find the same files."""
+_owner: int | None = None
+"""In the process of a server: the id of the process that started it, by which both find the same files."""
 
 
 def _reinstall_reactor() -> None:
@@ -54,9 +55,12 @@ class DaphneProcess(multiprocessing.Process):
         self.ready = multiprocessing.Event()
         self.errors: Any = multiprocessing.Queue()
         self.server: Any = None
+        self._started_by = _owner or os.getpid()
 
     def run(self) -> None:
         """Serve until the process is terminated."""
+        global _owner
+        _owner = self._started_by
         # A forked child has its parent's reactor, which cannot run here.
         sys.modules.pop("twisted.internet.reactor", None)
         vars(sys.modules.get("twisted.internet", sys)).pop("reactor", None)
@@ -170,8 +174,9 @@ class DaphneTestingInstance(BaseDaphneTestingInstance):
         super().__init__(*args, **kwargs, application=partial(_call_test_application, self.lock))
 
     def __enter__(self) -> DaphneTestingInstance:
-        TestApplication.delete_setup()
-        TestApplication.delete_result()
+        _delete_files()
+        atexit.unregister(_delete_files)  # once is enough, however many instances there are
+        atexit.register(_delete_files)
         super().__enter__()
         return self
 
@@ -262,9 +267,13 @@ class TestApplication:
         _path("result").unlink(missing_ok=True)
 
 
+def _delete_files() -> None:
+    TestApplication.delete_setup()
+    TestApplication.delete_result()
+
+
 def _path(name: str) -> Path:
-    run = os.environ.setdefault(_RUN, str(os.getpid()))
-    return Path(tempfile.gettempdir()) / f"daphne-{run}-{name}.testio"
+    return Path(tempfile.gettempdir()) / f"daphne-{_owner or os.getpid()}-{name}.testio"
 
 
 def _write(name: str, content: Any) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -346,11 +348,15 @@ RUN = "from tests.testing.test_processes import _record; print(_record(int(__imp
 
 
 def test_runs_side_by_side_share_no_files() -> None:
+    _record(9)  # a process that has run one itself leaves nothing to those that it starts
     runs = [
         subprocess.Popen([sys.executable, "-c", RUN, str(number)], stdout=subprocess.PIPE, text=True)
         for number in range(3)
     ]
     assert [run.communicate(timeout=120)[0] for run in runs] == ["/0\n", "/1\n", "/2\n"]
+    ids = "|".join(str(run.pid) for run in runs)
+    left = [path.name for path in Path(tempfile.gettempdir()).glob("daphne-*.testio")]
+    assert not [name for name in left if re.match(rf"daphne-({ids})-", name)]
 
 
 def test_names_that_harnesses_import() -> None:

@@ -27,7 +27,7 @@ TESTS = [
     "websockets>=13",
 ]
 
-# What tests/frameworks runs on the server, besides what is among the tests' needs.
+# What tests/frameworks runs on the server, besides what is in the list above.
 FRAMEWORKS = ["fastapi>=0.110", "litestar>=2.8", "Quart>=0.20"]
 
 # The peers that benchmarks/ measures against, pinned; it makes environments for older versions of daphne.
@@ -71,7 +71,7 @@ setup(
     ],
     extras_require={
         "redis": ["redis[hiredis]>=5.0.1"],
-        "tests": TESTS,
+        "tests": TESTS + FRAMEWORKS,
         "frameworks": FRAMEWORKS,
         "lint": ["mypy>=1.11", "ruff>=0.6"],
         "benchmarks": BENCHMARKS,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import time
 import zlib
@@ -107,6 +108,14 @@ def test_slowloris_in_the_body(watched: Watched) -> None:
     drip(watched, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n", "min-body-rate")
 
 
+def _one_is_cut(all_peers: list[Peer]) -> bool:
+    """Whether the server resets a connection although its peer reads nothing."""
+    poll = select.poll()
+    for peer in all_peers:
+        poll.register(peer.socket, 0)
+    return bool(poll.poll(20_000))
+
+
 def test_slow_reading(watched: Watched) -> None:
     with peers(watched, 20 * SCALE) as all_peers:
         for peer in all_peers:
@@ -116,7 +125,7 @@ def test_slow_reading(watched: Watched) -> None:
         watched.waits_for("Limit --min-response-rate reached")
         # A piece of the application's, the transport's buffer and what is read ahead, for each.
         watched.grew_by_less_than((8 + 20) * MEGABYTE * SCALE)
-        assert all(len(peer.read_to_end()) < 50_000_000 for peer in all_peers)
+        assert _one_is_cut(all_peers)
 
 
 def test_connections_that_say_nothing(watched: Watched) -> None:

@@ -1,12 +1,32 @@
-"""What the distribution is, contains and needs."""
+"""What the distribution is, contains and needs.
 
+mypyc makes C of the modules of `COMPILED` where there is a C compiler; where there is none they stay Python,
+the same code and slower. `DAPHNE_COMPILE=0` leaves them as they are; so does an editable installation, unless
+`DAPHNE_COMPILE=1` is set.
+"""
+
+import os
 import re
+import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import BaseError, CCompilerError
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "daphne" / "__init__.py").read_text("utf-8"))[1]
+
+COMPILED = [
+    *[f"daphne/streams/{name}.py" for name in ("head", "response", "scope", "deadlines")],
+    *[f"daphne/protocols/{name}.py" for name in ("negotiation", "outflow")],
+    *[
+        f"daphne/protocols/http1{name}.py"
+        for name in ("", "_body", "_head", "_life", "_response", "_upgrade")
+    ],
+]
+"""What every request passes, but for what must stay plain Python: coroutines that an application gets to see
+(mypyc's are not the interpreter's own), and subclasses of Twisted's and Autobahn's classes."""
 
 TESTS = [
     "aiohttp>=3.9",
@@ -45,6 +65,43 @@ BENCHMARKS = [
     "redis[hiredis]>=5.0.1",
 ]
 
+
+def compiled_modules() -> list[Extension]:
+    """The extensions to build; none where this run builds nothing, or where they cannot be had."""
+    wanted = os.environ.get("DAPHNE_COMPILE", "0" if "editable_wheel" in sys.argv else "1")
+    builds = {"bdist_wheel", "editable_wheel", "build", "build_ext"} & set(sys.argv)
+    if wanted == "0" or not builds or sys.implementation.name != "cpython":
+        return []
+    try:
+        from mypyc.build import mypycify
+
+        # Not the settings of pyproject.toml: what they check for needs all that the package depends on.
+        options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent"]
+        return mypycify([*options, *COMPILED], opt_level="3", debug_level="0", group_name="daphne")
+    except (Exception, SystemExit) as problem:
+        say_uncompiled(problem)
+        return []
+
+
+class BuildAllOrNone(build_ext):
+    """Builds every extension or, if one fails, leaves every module as it is: they work only together."""
+
+    def run(self) -> None:
+        """Build."""
+        try:
+            super().run()
+        except (BaseError, CCompilerError, OSError) as problem:
+            say_uncompiled(problem)
+            for path in self.get_outputs():
+                Path(path).unlink(missing_ok=True)
+            self.extensions = []
+
+
+def say_uncompiled(problem: BaseException) -> None:
+    """Say on the build's output why modules stay plain Python."""
+    print(f"daphne is installed without compiled modules, which is slower: {problem}", file=sys.stderr)
+
+
 setup(
     name="daphne",
     version=VERSION,
@@ -57,6 +114,8 @@ setup(
     packages=find_packages(include=["daphne", "daphne.*"]) + ["twisted.plugins"],
     package_data={"daphne": ["py.typed"], "daphne.demo": ["static/*"]},
     zip_safe=False,
+    ext_modules=compiled_modules(),
+    cmdclass={"build_ext": BuildAllOrNone},
     install_requires=[
         "twisted[tls,http2]>=24.3",
         "autobahn>=23.6.2",
@@ -67,6 +126,7 @@ setup(
         "asgiref>=3.7",
         "httptools>=0.6.4",
         "msgpack>=1.0.5",
+        "mypy_extensions>=1.0",  # says to mypyc which classes may have uncompiled subclasses
         "uvloop>=0.19; sys_platform != 'win32' and implementation_name == 'cpython'",
     ],
     extras_require={

@@ -10,8 +10,8 @@ unparsed.
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from zope.interface import implementer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
+from zope.interface import classImplements
 
 from daphne.errors import RequestRefused
 from daphne.protocols import negotiation
@@ -38,7 +38,6 @@ def _skip_empty_lines(data: bytes) -> bytes:
     raise RequestRefused(400, "too many empty lines before a request")
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
 class HTTP1Connection(Upgrading):
     """One connection, from its first byte on."""
 
@@ -81,7 +80,7 @@ class HTTP1Connection(Upgrading):
                     break
                 else:
                     data = self._take_head(data)
-                    if data and self.stream is None and not self._served % _REQUESTS_IN_A_ROW:
+                    if data and self._is_free() and not self._served % _REQUESTS_IN_A_ROW:
                         self._hold(data)
                         self.site.loop.call_soon(self._take_turn)
                         break
@@ -169,6 +168,8 @@ class HTTP1Connection(Upgrading):
         """Hand body bytes to the stream; what comes after the body."""
         body = self._body
         assert body is not None
+        piece: bytes
+        rest: bytes
         piece, rest = body.feed(data)
         self._check_body_size(body.received)
         if body.done:
@@ -225,3 +226,6 @@ class HTTP1Connection(Upgrading):
             self._resume_reading()
         if self._body is not None:
             self._keep_pace(0)
+
+
+classImplements(HTTP1Connection, IProtocol, IHalfCloseableProtocol, IPushProducer)

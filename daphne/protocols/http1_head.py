@@ -8,6 +8,8 @@ else.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import httptools
 
 from daphne.errors import RequestRefused
@@ -88,26 +90,22 @@ class HeadParser:
             self._parser = parser
         return request
 
-    def _callbacks(self) -> type:
+    def _callbacks(self) -> SimpleNamespace:
         """What llhttp calls for every field line. It calls for nothing else."""
         append, append_special, known = self._headers.append, self._special.append, field_names.get
 
-        class Fields:
-            """Takes field lines from llhttp."""
-
-            @staticmethod
-            def on_header(name: bytes, value: bytes) -> None:
-                if value and value[-1] <= 32:
-                    value = value.rstrip(b" \t")  # llhttp leaves this to us (RFC 9112 section 5.1)
-                lower, kind = known(name) or learn_field_name(name)
-                if not kind:
+        def on_header(name: bytes, value: bytes) -> None:
+            if value and value[-1] <= 32:
+                value = value.rstrip(b" \t")  # llhttp leaves this to us (RFC 9112 section 5.1)
+            lower, kind = known(name) or learn_field_name(name)
+            if not kind:
+                append((lower, value))
+            elif kind == SPECIAL:
+                append_special((lower, value))
+                if lower != b"daphne-root-path":
                     append((lower, value))
-                elif kind == SPECIAL:
-                    append_special((lower, value))
-                    if lower != b"daphne-root-path":
-                        append((lower, value))
 
-        return Fields
+        return SimpleNamespace(on_header=on_header)
 
     def _unusual_method(self, method: bytes) -> str:
         """A method that llhttp does not know, or CONNECT: this is an origin server and opens no tunnels."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
 from daphne.errors import RequestRefused
-from daphne.protocols.http1_body import ChunkedBody, LengthBody
+from daphne.protocols.http1_body import LengthBody
 from daphne.protocols.http1_response import ResponseWriting, Stream
 from daphne.streams.deadlines import Deadline
 from daphne.streams.pages import PAGE_HEADERS, error_page
@@ -32,7 +32,7 @@ _FLUSH = 60.0
 """Seconds in which a client must have read some of what is left of the last answer."""
 
 
-class ConnectionLife(ResponseWriting, Protocol):
+class ConnectionLife(ResponseWriting):
     """The state of one connection, and how it goes on or ends. `stream` is the exchange under way."""
 
     # Slots, although the base classes have none: what every request reads is found faster in them.
@@ -69,8 +69,9 @@ class ConnectionLife(ResponseWriting, Protocol):
     def __init__(self, site: Site, peer: str | None = None) -> None:
         """`peer`: the client's IP address, None on a unix socket."""
         self.site = site
+        self.connected = 0
         self.transport: Any = None
-        self.stream: Stream | None = None
+        self.stream = None
         self.facts: ConnectionFacts | None = None
         self.keep_alive = True
         self.write_paused = False
@@ -79,7 +80,7 @@ class ConnectionLife(ResponseWriting, Protocol):
         self._successor: Any = None
         self._held = b""
         """Bytes that cannot be parsed yet: a head that is not complete, or what follows the request."""
-        self._body: LengthBody | ChunkedBody | None = None
+        self._body = None
         self._body_paused = False
         self._chunked = self._until_close = self._suppress_body = False
         self._closing = self._taking = self._input_ended = False
@@ -92,6 +93,16 @@ class ConnectionLife(ResponseWriting, Protocol):
         self._half_close: asyncio.TimerHandle | None = None
         self._pace: Deadline | None = None
         self._idle = Deadline(site.loop, self._idle_expired)
+
+    def makeConnection(self, transport: Any) -> None:
+        """Take over a transport (Twisted's IProtocol)."""
+        self.connected = 1
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        """A client has connected."""
+        raise NotImplementedError
 
     def _take(self, data: bytes) -> None:
         """Parse what has been received."""
@@ -202,6 +213,12 @@ class ConnectionLife(ResponseWriting, Protocol):
         self._take(data)
         if self._input_ended and self.stream is None and not (self._closing or self._requests_wait):
             self._close(linger=False)
+
+    def _is_free(self) -> bool:
+        """Whether the last response is complete. Asked in a call of its own where calls in between may have
+        changed it: what mypy concludes from an earlier look at `stream`, compiled code insists on.
+        """
+        return self.stream is None
 
     @property
     def _requests_wait(self) -> bool:

@@ -5,10 +5,9 @@ Called by the streams through the `Wire` methods; calls the transport. A small r
 
 from __future__ import annotations
 
-from typing import Any
-
 from daphne.errors import ClientDisconnected
 from daphne.protocols.files import send_file
+from daphne.protocols.http1_body import ChunkedBody, LengthBody
 from daphne.protocols.outflow import Outflow
 from daphne.streams.head import Headers, RequestHead
 from daphne.streams.http import HTTPStream
@@ -39,7 +38,7 @@ class ResponseWriting(Outflow):
     keep_alive: bool
     continue_due: bool
     """Whether the client awaits `100 Continue` before it sends the body."""
-    _body: Any
+    _body: LengthBody | ChunkedBody | None
     """The decoder of a request body that is not complete."""
     _chunked: bool
     _until_close: bool

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mypy_extensions import mypyc_attr
+
 from daphne.streams.deadlines import Deadline
 from daphne.streams.signal import Signal
 
@@ -24,6 +26,7 @@ def unsent_bytes(transport: Any) -> int:
     return 0 if unsent is None else unsent()
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Outflow:
     """The IPushProducer of one transport."""
 

@@ -80,7 +80,7 @@ class Site(Factory):
         self._standard_fields: Headers = []
         self._starts: dict[str, dict[int, bytes]] = {}
 
-    def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection | None:
+    def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection | None:  # type: ignore[override]
         """A connection, HTTP/1.1 until its first bytes say otherwise; None for a peer that has too many."""
         host = getattr(addr, "host", None)
         if not self.admission.peer_may_enter(host):

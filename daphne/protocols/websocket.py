@@ -89,7 +89,7 @@ class WebSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
         self.connection_class: type[WebSocketConnection] = type(
             "WebSocketConnection",
             (WebSocketConnection,),
-            {"__slots__": (), "factory": self, "site": site, **attributes},
+            {"__slots__": (), "factory": self, **attributes},
         )
 
 
@@ -155,6 +155,7 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
 
     def __init__(self, stream: WebSocketStream, extensions: str) -> None:
         # Not Autobahn's __init__: its futures and transport details are not used.
+        self.site = self.factory.site
         self.stream = stream
         self.state = self.STATE_OPEN
         self.handshake_fields: Headers = []

@@ -20,73 +20,69 @@ def loop() -> Iterator[ClockLoop]:
     loop.close()
 
 
-class Watched(Deadline):
-    """A deadline that remembers when it expired."""
-
-    __slots__ = ("times",)
-
-    def __init__(self, loop: ClockLoop) -> None:
-        self.times: list[float] = []
-        super().__init__(loop, lambda: self.times.append(loop.time()))
+def watched(loop: ClockLoop) -> tuple[Deadline, list[float]]:
+    """A deadline, and the times at which it expires."""
+    times: list[float] = []
+    return Deadline(loop, lambda: times.append(loop.time())), times
 
 
 def test_it_expires_once_at_its_time(loop: ClockLoop) -> None:
-    deadline = Watched(loop)
+    deadline, times = watched(loop)
     deadline.set(5)
     assert deadline.is_set
     loop.advance(4.99)
-    assert deadline.times == []
+    assert times == []
     loop.advance(100)
-    assert deadline.times == [5]
+    assert times == [5]
     assert not deadline.is_set
 
 
 def test_a_later_time_keeps_the_timer_and_expires_exactly(loop: ClockLoop) -> None:
-    deadline = Watched(loop)
+    deadline, times = watched(loop)
     for _ in range(10):
         deadline.set(5)
         loop.advance(1)
         assert len(loop.timers()) == 1
     loop.advance(100)
-    assert deadline.times == [14]
+    assert times == [14]
 
 
 def test_an_earlier_time_counts_at_once(loop: ClockLoop) -> None:
-    deadline = Watched(loop)
+    deadline, times = watched(loop)
     deadline.set(50)
     deadline.set(5)
     loop.advance(100)
-    assert deadline.times == [5]
+    assert times == [5]
 
 
 def test_a_cleared_deadline_does_not_expire_and_can_be_set_again(loop: ClockLoop) -> None:
-    deadline = Watched(loop)
+    deadline, times = watched(loop)
     deadline.set(5)
     deadline.clear()
     loop.advance(4)
     deadline.set(5)
     loop.advance(100)
-    assert deadline.times == [9]
+    assert times == [9]
 
 
 def test_extending(loop: ClockLoop) -> None:
-    deadline = Watched(loop)
+    deadline, times = watched(loop)
     deadline.extend(5, most=60)
     assert not deadline.is_set
     deadline.set(5)
     deadline.extend(3, most=60)
     deadline.extend(1000, most=20)
     loop.advance(100)
-    assert deadline.times == [20]
+    assert times == [20]
 
 
 def test_a_closed_deadline_gives_its_timer_back(loop: ClockLoop) -> None:
-    deadline = Watched(loop)
+    deadline, times = watched(loop)
     deadline.set(5)
     deadline.close()
     assert loop.timers() == []
     loop.advance(10)
-    assert deadline.times == []
+    assert times == []
 
 
 def test_a_deadline_may_set_itself_again_when_it_expires(loop: ClockLoop) -> None:

@@ -24,6 +24,21 @@ COMPILED = [
         f"daphne/protocols/http1{name}.py"
         for name in ("", "_body", "_head", "_life", "_response", "_upgrade")
     ],
+    *[
+        f"daphne/protocols/http2{name}.py"
+        for name in (
+            "",
+            "_exchange",
+            "_frames",
+            "_head",
+            "_hpack",
+            "_huffman",
+            "_life",
+            "_limits",
+            "_output",
+            "_reader",
+        )
+    ],
 ]
 """What every request passes, but for what must stay plain Python: coroutines that an application gets to see
 (mypyc's are not the interpreter's own), and subclasses of Twisted's and Autobahn's classes."""

@@ -94,16 +94,6 @@ class ConnectionLife(ResponseWriting):
         self._pace: Deadline | None = None
         self._idle = Deadline(site.loop, self._idle_expired)
 
-    def makeConnection(self, transport: Any) -> None:
-        """Take over a transport (Twisted's IProtocol)."""
-        self.connected = 1
-        self.transport = transport
-        self.connectionMade()
-
-    def connectionMade(self) -> None:
-        """A client has connected."""
-        raise NotImplementedError
-
     def _take(self, data: bytes) -> None:
         """Parse what has been received."""
         raise NotImplementedError

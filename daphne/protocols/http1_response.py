@@ -8,7 +8,7 @@ from __future__ import annotations
 from daphne.errors import ClientDisconnected
 from daphne.protocols.files import send_file
 from daphne.protocols.http1_body import ChunkedBody, LengthBody
-from daphne.protocols.outflow import Outflow
+from daphne.protocols.outflow import Connection
 from daphne.streams.head import Headers, RequestHead
 from daphne.streams.http import HTTPStream
 from daphne.streams.pages import reason_phrase
@@ -30,7 +30,7 @@ def status_line(status: int, version: str) -> bytes:
     return f"HTTP/{version} {status} {reason_phrase(status)}".encode("ascii")
 
 
-class ResponseWriting(Outflow):
+class ResponseWriting(Connection):
     """How responses get onto one HTTP/1 connection; `response_done` says that one is over."""
 
     stream: Stream | None

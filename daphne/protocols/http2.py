@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from daphne.errors import ConnectionFailed, RequestRefused, StreamReset
 from daphne.protocols import http2_frames as frames
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("daphne.http_protocol")
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
-class HTTP2Connection(ConnectionLife, Protocol):
+class HTTP2Connection(ConnectionLife):
     """One connection. `exchanges` are the live streams by their number."""
 
     stream = None
@@ -242,3 +241,6 @@ class HTTP2Connection(ConnectionLife, Protocol):
         stream.client_left()
         self.site.left(stream)
         self._places.left_behind(stream)
+
+
+classImplements(HTTP2Connection, IProtocol, IHalfCloseableProtocol, IPushProducer)

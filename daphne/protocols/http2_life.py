@@ -14,7 +14,7 @@ from daphne.protocols import http2_frames as frames
 from daphne.protocols.http2_exchange import Exchange, time_stall
 from daphne.protocols.http2_output import Output
 from daphne.protocols.http2_reader import FrameReader
-from daphne.protocols.outflow import Outflow
+from daphne.protocols.outflow import Connection
 from daphne.streams.deadlines import Deadline
 from daphne.streams.scope import ConnectionFacts
 
@@ -34,7 +34,7 @@ _MOST_UNREAD = 1000
 """Answers to pings and settings that are made for a client which reads nothing."""
 
 
-class ConnectionLife(Outflow):
+class ConnectionLife(Connection):
     """The life of one connection; http2.HTTP2Connection adds what happens in it."""
 
     facts: ConnectionFacts

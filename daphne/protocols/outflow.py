@@ -94,3 +94,19 @@ class Outflow:
         else:
             self.site.limit_fired("min_response_rate", self.transport.getPeer())
             self.transport.abortConnection()
+
+
+class Connection(Outflow):
+    """What Twisted's Protocol gives to its subclasses, for classes that are compiled: they cannot be such."""
+
+    connected = 0
+
+    def makeConnection(self, transport: Any) -> None:
+        """Take over a transport (Twisted's IProtocol)."""
+        self.connected = 1
+        self.transport = transport
+        self.connectionMade()
+
+    def connectionMade(self) -> None:
+        """`transport` is there."""
+        raise NotImplementedError

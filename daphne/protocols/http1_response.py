@@ -9,9 +9,9 @@ from daphne.errors import ClientDisconnected
 from daphne.protocols.files import send_file
 from daphne.protocols.http1_body import ChunkedBody, LengthBody
 from daphne.protocols.outflow import Connection
+from daphne.protocols.standard import status_line
 from daphne.streams.head import Headers, RequestHead
 from daphne.streams.http import HTTPStream
-from daphne.streams.pages import reason_phrase
 from daphne.streams.response import BODILESS, ResponseHead
 from daphne.streams.websocket import WebSocketStream
 
@@ -23,11 +23,6 @@ _JOIN_UP_TO = 16384
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _HEAD_END = (b"", b"")
-
-
-def status_line(status: int, version: str) -> bytes:
-    """The status line (RFC 9112 section 4) without its CRLF, in the version that the client speaks."""
-    return f"HTTP/{version} {status} {reason_phrase(status)}".encode("ascii")
 
 
 class ResponseWriting(Connection):
@@ -88,8 +83,8 @@ class ResponseWriting(Connection):
     def head_lines(self, head: ResponseHead, version: str) -> list[bytes]:
         """The lines of a response head, without framing and without line ends."""
         if head.own_standard:
-            return [self.site.response_start_beside(head, version), *head.lines]
-        return [self.site.response_start(head.status, version), *head.lines]
+            return [self.site.standard.start_beside(head, version), *head.lines]
+        return [self.site.standard.start(head.status, version), *head.lines]
 
     def _frame(self, lines: list[bytes], version: str) -> None:
         """Say how the client knows where a body of unknown length ends (RFC 9112 section 6)."""

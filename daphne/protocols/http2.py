@@ -51,7 +51,7 @@ class HTTP2Connection(ConnectionLife):
         self._priorities: dict[int, bytes] = {}
         """Priorities of streams that are still to come."""
         self._places = Places(site.settings)
-        self.head_blocks = HeadBlocks(site.standard_fields)
+        self.head_blocks = HeadBlocks(site.standard.fields)
 
     # ---- the transport's calls -------------------------------------------------------------------
 

@@ -1,16 +1,14 @@
 """Site: the one factory of a port, and what all its connections share.
 
 Made by the service, given to every endpoint. Builds a connection per accepted transport; connections call it
-to run the application, to log, and for what is computed once for all (the Date field, trusted peers, limits).
+to run the application, to log, and for what is made once for all (the Date field, trusted peers, limits).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
-from email.utils import formatdate
 from functools import cached_property
 from typing import Any
 
@@ -23,12 +21,11 @@ from daphne.errors import RequestRefused
 from daphne.protocols.admission import Admission
 from daphne.protocols.http1 import HTTP1Connection
 from daphne.protocols.http1_head import HeadParser
-from daphne.protocols.http1_response import status_line
+from daphne.protocols.standard import StandardFields
 from daphne.protocols.websocket import WebSocketFactory
 from daphne.settings import Settings
-from daphne.streams.head import Headers
 from daphne.streams.http import HTTPStream
-from daphne.streams.response import BODILESS, ResponseHead
+from daphne.streams.response import BODILESS
 from daphne.streams.scope import ConnectionFacts, ScopeBuilder
 from daphne.streams.websocket import WebSocketStream
 
@@ -66,6 +63,7 @@ class Site(Factory):
         self.action_logger = action_logger
         self.scopes = ScopeBuilder(settings)
         self.head_parser = HeadParser(settings)
+        self.standard = StandardFields(settings)
         self.small_head = min(settings.max_request_line, settings.max_header_size)
         """Bytes of a request head that breaks neither limit."""
         self.admission = Admission(settings.max_connections, settings.max_connections_per_peer)
@@ -73,12 +71,7 @@ class Site(Factory):
         """Every live connection, whatever it speaks."""
         self.draining = False
         self._tls_info = tls_info
-        self._second = 0
-        """The second that Date says."""
         self._limits_fired: dict[str, tuple[float, int]] = {}
-        self._standard_lines: list[bytes] = []
-        self._standard_fields: Headers = []
-        self._starts: dict[str, dict[int, bytes]] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection | None:  # type: ignore[override]
         """A connection, HTTP/1.1 until its first bytes say otherwise; None for a peer that has too many."""
@@ -114,41 +107,6 @@ class Site(Factory):
             trusted=self.scopes.trusted_proxies.trusts(client and client[0]),
             tls=tls,
         )
-
-    def response_start(self, status: int, version: str) -> bytes:
-        """Status line, Date (RFC 9110 section 6.6.1) and Server as lines, without their last CRLF."""
-        if int(time.time()) != self._second:
-            self._renew_date()
-        starts = self._starts[version]
-        start = starts.get(status)
-        if start is None:
-            start = starts[status] = b"\r\n".join([status_line(status, version), *self._standard_lines])
-        return start
-
-    def response_start_beside(self, head: ResponseHead, version: str) -> bytes:
-        """The same for a response whose application gave some of these fields itself."""
-        self.response_start(head.status, version)
-        own = [name for name, _ in head.headers]
-        lines = [line for line in self._standard_lines if line.partition(b":")[0] not in own]
-        return b"\r\n".join([status_line(head.status, version), *lines])
-
-    def standard_fields(self) -> Headers:
-        """Date and Server as header fields, for protocols that do not write lines; the same list until the
-        second is over."""
-        if int(time.time()) != self._second:
-            self._renew_date()
-        return self._standard_fields
-
-    def _renew_date(self) -> None:
-        self._second = now = int(time.time())
-        self._starts = {"1.1": {}, "1.0": {}}
-        self._standard_lines = []
-        if self.settings.date_header:
-            self._standard_lines.append(b"date: " + formatdate(now, usegmt=True).encode("ascii"))
-        if self.settings.server_name:
-            self._standard_lines.append(b"server: " + self.settings.server_name.encode("latin-1"))
-        split = [line.partition(b": ") for line in self._standard_lines]
-        self._standard_fields = [(name, value) for name, _, value in split]
 
     def log_http(self, stream: HTTPStream | WebSocketStream, target: bytes) -> None:
         """One line in the access log for a response that is complete."""

@@ -24,7 +24,7 @@ def test_the_date_is_now_and_renewed(serve: Serve, monkeypatch: pytest.MonkeyPat
     assert date is not None
     assert abs(parsedate_to_datetime(date.decode()).timestamp() - time.time()) < 5
     for now in (1_000_000_000.9, 1_000_000_001.0, 1_000_000_001.5):
-        monkeypatch.setattr("daphne.protocols.site.time.time", lambda now=now: now)
+        monkeypatch.setattr("daphne.protocols.standard.time.time", lambda now=now: now)
         (response,) = bench.responses(request())
         assert response.header(b"date") == formatdate(int(now), usegmt=True).encode()
 

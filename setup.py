@@ -19,7 +19,9 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "daphne" / "__init__.py").r
 
 COMPILED = [
     *[f"daphne/streams/{name}.py" for name in ("head", "response", "scope", "deadlines", "http_state")],
-    *[f"daphne/protocols/{name}.py" for name in ("negotiation", "outflow", "standard")],
+    *[f"daphne/protocols/{name}.py" for name in ("admission", "negotiation", "outflow", "standard")],
+    "daphne/reactor/transports.py",
+    "daphne/reactor/tls_transport.py",
     *[
         f"daphne/protocols/http1{name}.py"
         for name in ("", "_body", "_head", "_life", "_response", "_upgrade")

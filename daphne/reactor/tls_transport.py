@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet import interfaces
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from daphne.reactor.transports import LoopTransport, discard
 
@@ -44,7 +44,6 @@ def start_now(coroutine: Coroutine[Any, Any, Any], done: Callable[[Any], None]) 
     step()
 
 
-@implementer(interfaces.INegotiated, interfaces.ISSLTransport)
 class TLSTransport(LoopTransport):
     """A LoopTransport over TLS: the Twisted protocol is built when the handshake is done.
 
@@ -129,3 +128,6 @@ class TLSTransport(LoopTransport):
 
         certificate = self.loop_transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         return certificate and crypto.load_certificate(crypto.FILETYPE_ASN1, certificate)
+
+
+classImplements(TLSTransport, interfaces.INegotiated, interfaces.ISSLTransport)

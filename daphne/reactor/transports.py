@@ -22,7 +22,7 @@ from twisted.internet import error, interfaces
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from daphne.reactor.pulled import PulledProducer
 
@@ -57,9 +57,6 @@ def discard(data: bytes) -> None:
     """Stand in for `write` once nothing can be written any more."""
 
 
-@implementer(
-    interfaces.ITCPTransport, interfaces.IConsumer, interfaces.IPushProducer, interfaces.ISystemHandle
-)
 class LoopTransport:
     """One accepted connection. See twisted.internet.interfaces for the methods without a docstring.
 
@@ -323,3 +320,12 @@ class LoopTransport:
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         self._set_socket_option(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
+
+
+classImplements(
+    LoopTransport,
+    interfaces.ITCPTransport,
+    interfaces.IConsumer,
+    interfaces.IPushProducer,
+    interfaces.ISystemHandle,
+)

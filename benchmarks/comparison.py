@@ -18,6 +18,7 @@ from benchmarks.measure import Measurement, measure
 from benchmarks.running import REPOSITORY, Cores
 from benchmarks.scenarios import Scenario
 from benchmarks.servers import SERVERS
+from daphne import is_compiled
 
 VERSION_PROGRAM = "import sys, importlib.metadata as m\nfor n in sys.argv[1:]:\n  print(n, m.version(n))"
 
@@ -112,7 +113,8 @@ def version(name: str, places: Places) -> str:
     told = subprocess.run([python, "-c", VERSION_PROGRAM, *distributions], capture_output=True, text=True)
     parts = told.stdout.split("\n")[:-1]
     if server.environment == "this" and "daphne" in server.distributions:
-        parts.insert(0, f"daphne of commit {commit()}")
+        kind = "compiled" if is_compiled() else "not compiled"
+        parts.insert(0, f"daphne of commit {commit()} ({kind})")
     return ", ".join(parts)
 
 

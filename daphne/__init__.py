@@ -4,7 +4,15 @@ from typing import Any
 
 __version__ = "5.0.0"
 
-__all__ = ["__version__", "serve"]
+__all__ = ["__version__", "is_compiled", "serve"]
+
+
+def is_compiled() -> bool:
+    """Whether the modules that setup.py has compiled were compiled here, or are plain Python."""
+    from importlib.util import find_spec
+
+    spec = find_spec("daphne.protocols.http1")
+    return spec is not None and spec.origin is not None and not spec.origin.endswith(".py")
 
 
 def __getattr__(name: str) -> Any:

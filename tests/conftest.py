@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import hypothesis
+import pytest
 
 import daphne
 
@@ -23,5 +24,10 @@ hypothesis.settings.load_profile("daphne")
 
 
 def pytest_report_header() -> str:
-    """Say which daphne is tested."""
-    return f"daphne {daphne.__version__} in {ROOT}"
+    """Say which daphne is tested, and stop if that is not what its sources say."""
+    for compiled in (ROOT / "daphne").rglob("*.so"):
+        source = compiled.with_name(compiled.name.partition(".")[0] + ".py")
+        if (ROOT / "setup.py").exists() and source.stat().st_mtime > compiled.stat().st_mtime:
+            pytest.exit(f"{compiled} is older than its source: build it again or delete it", 4)
+    kind = "compiled" if daphne.is_compiled() else "not compiled"
+    return f"daphne {daphne.__version__} in {ROOT}, {kind}"

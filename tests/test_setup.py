@@ -1,11 +1,23 @@
 """Tests that what the distribution says of itself is so."""
 
+import ast
 import configparser
 import re
+from importlib.util import find_spec
 from pathlib import Path
+
+import daphne
 
 ROOT = Path(__file__).parents[1]
 SETUP = (ROOT / "setup.py").read_text("utf-8")
+
+
+def compiled_modules() -> list[str]:
+    """The files that setup.py's COMPILED names."""
+    for statement in ast.parse(SETUP).body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "COMPILED":
+            return eval(ast.unparse(statement.value))
+    raise AssertionError("no COMPILED in setup.py")
 
 
 def test_the_oldest_versions_are_the_ones_that_are_tested():
@@ -23,3 +35,21 @@ def test_every_python_has_its_environment():
     environments = (ROOT / "tox.ini").read_text("utf-8").splitlines()[1]
     assert [f"py3{version}" for version in versions] == re.findall(r"py3\d+", environments)
     assert f'python_requires=">=3.{versions[0]}"' in SETUP
+
+
+def test_what_is_to_be_compiled_is_there():
+    modules = compiled_modules()
+    assert modules
+    assert all((ROOT / module).is_file() for module in modules)
+
+
+def test_no_coroutine_of_an_application_s_is_compiled():
+    """mypyc's coroutines are not the interpreter's own: `asyncio.iscoroutine` takes them, anyio does not."""
+    assert not {"daphne/streams/http.py", "daphne/streams/websocket.py"} & set(compiled_modules())
+
+
+def test_all_modules_are_compiled_or_none():
+    modules = [
+        find_spec(module.removesuffix(".py").replace("/", ".")).origin for module in compiled_modules()
+    ]
+    assert {module.endswith(".py") for module in modules} == {not daphne.is_compiled()}

@@ -94,6 +94,7 @@ def compiled_modules() -> list[Extension]:
 
         # Not the settings of pyproject.toml: what they check for needs all that the package depends on.
         options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent"]
+        options.append(f"--cache-dir={os.devnull}")
         return mypycify([*options, *COMPILED], opt_level="3", debug_level="0", group_name="daphne")
     except (Exception, SystemExit) as problem:
         say_uncompiled(problem)

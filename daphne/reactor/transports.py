@@ -16,7 +16,7 @@ import logging
 import socket
 import struct
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from twisted.internet import error, interfaces
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Address = IPv4Address | IPv6Address | UNIXAddress
+Address: TypeAlias = IPv4Address | IPv6Address | UNIXAddress
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER on with no time: `close` sends RST, so that nobody takes a cut answer for a whole one."""

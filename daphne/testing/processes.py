@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -162,6 +163,10 @@ class BaseDaphneTestingInstance:
             self.process = None
 
 
+_UNTIL_THE_END = 0.5
+_BETWEEN_LOOKS = 0.005
+"""Seconds that `get_received` waits for the end of a request, and how often it looks."""
+
 _PATIENCE = 10
 """A machine that runs a whole suite may be this much slower than one that runs a single test."""
 
@@ -181,19 +186,37 @@ class DaphneTestingInstance(BaseDaphneTestingInstance):
         return self
 
     def add_send_messages(self, messages: list[dict[str, Any]]) -> None:
-        """Have the application send these events after the first one that it receives."""
+        """Have the application send these events after the next one that it receives."""
         TestApplication.save_setup(messages)
 
     def get_received(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """(scope, events) of the last call; raises what the application raised, or ValueError for nothing."""
-        with self.lock:
-            try:
-                result = TestApplication.load_result()
-            except FileNotFoundError:
-                raise ValueError("No results available yet.") from None
+        """(scope, events) of the last call; raises what the application raised, or ValueError for nothing.
+
+        A client may have its response before the application has heard the rest of the body and of the
+        end, and daphne 4 had told it all by then; so this waits a little for the end of a request.
+        """
+        deadline = time.monotonic() + _UNTIL_THE_END
+        result = self._result()
+        while _goes_on(result) and time.monotonic() < deadline:
+            time.sleep(_BETWEEN_LOOKS)
+            result = self._result()
         if "exception" in result:
             raise result["exception"]
         return result["scope"], result["messages"]
+
+    def _result(self) -> dict[str, Any]:
+        with self.lock:
+            try:
+                return TestApplication.load_result()
+            except FileNotFoundError:
+                raise ValueError("No results available yet.") from None
+
+
+def _goes_on(result: dict[str, Any]) -> bool:
+    """Whether this is a request that has not ended."""
+    if "exception" in result or result["scope"]["type"] != "http":
+        return False
+    return bool(result["messages"][-1]["type"] != "http.disconnect")
 
 
 async def _call_test_application(lock: Any, scope: Any, receive: Any, send: Any) -> None:
@@ -212,15 +235,13 @@ class TestApplication:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Receive until the client has gone."""
         try:
-            prepared = self.load_setup()
             while True:
                 message = await receive()
                 self.messages.append(message)
                 with self.lock:
                     self.save_result(scope, self.messages)
-                for event in prepared:
+                for event in self._take_setup():
                     await send(event)
-                prepared = []
                 if message["type"].endswith(".disconnect"):
                     return
         except Exception as error:
@@ -230,7 +251,7 @@ class TestApplication:
 
     @classmethod
     def save_setup(cls, response_messages: list[dict[str, Any]]) -> None:
-        """Keep the events to send for the next call."""
+        """Keep the events to send after the next one that is received."""
         _write("setup", response_messages)
 
     @classmethod
@@ -240,6 +261,17 @@ class TestApplication:
             return list(_read("setup"))
         except FileNotFoundError:
             return []
+
+    @classmethod
+    def _take_setup(cls) -> list[dict[str, Any]]:
+        """The events to send, each once: what the test saves from now on is for the next event."""
+        try:
+            taken = _path("setup").replace(_path("taken"))
+        except FileNotFoundError:
+            return []
+        events = list(_read("taken"))
+        taken.unlink()
+        return events
 
     @classmethod
     def save_result(cls, scope: dict[str, Any], messages: list[dict[str, Any]]) -> None:

@@ -213,6 +213,30 @@ def test_the_sizes_of_messages(option: str) -> None:
     assert [event["type"] for event in events] == ["websocket.connect", "websocket.disconnect"]
 
 
+def test_events_that_are_prepared_later_answer_the_next_event() -> None:
+    with DaphneTestingInstance() as instance:
+        instance.add_send_messages([{"type": "websocket.accept"}])
+        with socket.create_connection((instance.host, instance.port), 20) as client:
+            client.sendall(handshake("/", []))
+            assert client.recv(65536).startswith(b"HTTP/1.1 101 ")
+            assert instance.get_received()[1] == [{"type": "websocket.connect"}]
+            instance.add_send_messages([{"type": "websocket.send", "text": "one"}])
+            client.sendall(b"\x81\x83\0\0\0\0one")
+            assert client.recv(65536) == b"\x81\x03one"
+            instance.add_send_messages([{"type": "websocket.close", "code": 4000}])
+            client.sendall(b"\x82\x83\0\0\0\0two")
+            assert client.recv(65536) == b"\x88\x02\x0f\xa0"
+
+
+def test_what_was_received_is_whole_as_soon_as_the_response_is_there() -> None:
+    with DaphneTestingInstance(request_buffer_size=100) as instance:
+        instance.add_send_messages(RESPONSE)
+        answer(instance, b"POST / HTTP/1.1\r\nContent-Length: 250\r\n\r\n" + b"x" * 250, "POST")
+        _, events = instance.get_received()
+    assert [len(event.get("body", "")) for event in events] == [100, 100, 50, 0]
+    assert events[-1] == {"type": "http.disconnect"}
+
+
 async def say_process(scope: Any, receive: Any, send: Any) -> None:
     """An application that says in which process it runs."""
     await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -61,7 +61,7 @@ def check_target(target: object) -> None:
     if not is_channel_layer(target) and not callable(target):
         raise TargetError(
             f"the target is neither a channel layer (it has no send, receive and extensions) nor an ASGI "
-            f"application (it is not callable): {target!r:.60}, a {type(target).__name__}"
+            f"application (it is not callable): {target!r:.60} of type {type(target).__name__}"
         )
 
 
@@ -72,6 +72,10 @@ def _has_layer_shape(target: object) -> bool:
 
 
 def _failed(module_name: str, error: Exception) -> TargetError:
+    return TargetError(f"importing {module_name!r} failed: {told(error)}")
+
+
+def told(error: BaseException) -> str:
     """What `error` says in its last line, and where it was raised."""
     what = " ".join("".join(traceback.format_exception_only(error)[-1:]).split())
     frames = [
@@ -79,7 +83,7 @@ def _failed(module_name: str, error: Exception) -> TargetError:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<frozen")
     ]
-    place = (frames[-1].filename, frames[-1].lineno)
+    place = (frames[-1].filename, frames[-1].lineno) if frames else ("", None)
     if isinstance(error, SyntaxError) and error.filename:
         place = (error.filename, error.lineno)
-    return TargetError(f"importing {module_name!r} failed: {what} ({place[0]}:{place[1]})")
+    return f"{what} ({place[0]}:{place[1]})" if place[0] else what

@@ -235,7 +235,7 @@ class Server:
         """SIGHUP: new connections get the certificates that the files hold now, old ones keep theirs."""
         for port in self.service.ports:
             if hasattr(port, "reloadCertificates") and port.reloadCertificates():
-                logger.info("Reloaded the certificates of %s", port)
+                logger.info("Reloaded the certificates of %s:%s", port.getHost().host, port.getHost().port)
 
     def _signal(self) -> None:
         """The first signal stops gracefully, the second at once."""

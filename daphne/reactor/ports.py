@@ -162,7 +162,7 @@ class TLSPort(LoopPort):
         try:
             self.context = make_context(self.tls, self.factory)
         except EndpointError as problem:
-            log.error("The certificates of %s stay as they were: %s", self._host, problem)
+            host = f"{self._host.host}:{self._host.port}"
+            log.error("The certificates of %s stay as they were: %s", host, problem)
             return False
-        log.info("Loaded the certificates of %s again", self._host)
         return True

@@ -23,11 +23,10 @@ from daphne.access_format import compile_format
 from daphne.application.target import check_target, is_channel_layer, load_target
 from daphne.config import read_config
 from daphne.endpoints import DEFAULT_HOST, DEFAULT_PORT, endpoint_strings
-from daphne.errors import ConfigurationError, EndpointError, InvalidSettings, LifespanError
+from daphne.errors import ConfigurationError, InvalidSettings, LifespanError
 from daphne.flags import FlagParser, add_flags, given_flags
-from daphne.logs import configure_logging, shows_on_standard_error
+from daphne.logs import configure_logging, said_already
 from daphne.server import Server
-from daphne.server import logger as server_log
 from daphne.settings import (
     COMMAND_LINE,
     ENVIRONMENT,
@@ -232,7 +231,7 @@ def _leave_stuck_threads() -> None:
 def _fail(error: ConfigurationError | LifespanError) -> NoReturn:
     """Say what is wrong, unless the server has, and end; the traceback is in the log at verbosity 2."""
     logger.debug("The server could not start", exc_info=error)
-    if isinstance(error, EndpointError) and shows_on_standard_error(server_log):
+    if said_already(error):
         sys.exit(error.exit_status)
     for problem in error.problems if isinstance(error, InvalidSettings) else [str(error)]:
         print("daphne: error:", " ".join(problem.split()), file=sys.stderr)

@@ -2,7 +2,7 @@
 
 Called by `daphne.cli` and the worker's command line (`configure_logging`), by the server
 (`follow_twisted_log`, for those who start it without a command line) and by whoever would say again what the
-log has said already (`shows_on_standard_error`); calls logging and Twisted's logger.
+log has said already (`said_already`); calls logging and Twisted's logger.
 The access log is another matter: `daphne.access`.
 """
 
@@ -21,6 +21,8 @@ from twisted.logger import (
     globalLogBeginner,
     globalLogPublisher,
 )
+
+from daphne.errors import EndpointError
 
 LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
 """Verbosity to logging level; with 3 the server also switches on asyncio's debug mode."""
@@ -59,6 +61,11 @@ def follow_twisted_log(verbosity: int) -> None:
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
     warnings.showwarning = shown  # Python's warnings are none of Twisted's business here
     globalLogPublisher.addObserver(cast(ILogObserver, _twisted_log))
+
+
+def said_already(error: Exception) -> bool:
+    """Whether whoever looks at standard error has read there, in the server's log, what `error` says."""
+    return isinstance(error, EndpointError) and shows_on_standard_error(_log)
 
 
 def shows_on_standard_error(log: logging.Logger) -> bool:

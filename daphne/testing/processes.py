@@ -186,7 +186,8 @@ class DaphneTestingInstance(BaseDaphneTestingInstance):
         return self
 
     def add_send_messages(self, messages: list[dict[str, Any]]) -> None:
-        """Have the application send these events after the next one that it receives."""
+        """Have the application send these events after the next one that it receives, or the next request
+        that is there as a whole."""
         TestApplication.save_setup(messages)
 
     def get_received(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -240,10 +241,12 @@ class TestApplication:
                 self.messages.append(message)
                 with self.lock:
                     self.save_result(scope, self.messages)
-                for event in self._take_setup():
-                    await send(event)
                 if message["type"].endswith(".disconnect"):
                     return
+                if message.get("more_body"):
+                    continue  # daphne 4 had the whole body before it called an application
+                for event in self._take_setup():
+                    await send(event)
         except Exception as error:
             with self.lock:
                 self.save_exception(error)

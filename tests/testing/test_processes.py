@@ -229,11 +229,13 @@ def test_events_that_are_prepared_later_answer_the_next_event() -> None:
 
 
 def test_what_was_received_is_whole_as_soon_as_the_response_is_there() -> None:
-    with DaphneTestingInstance(request_buffer_size=100) as instance:
+    size = 1 << 20
+    with DaphneTestingInstance(request_buffer_size=size // 2 - 1) as instance:
         instance.add_send_messages(RESPONSE)
-        answer(instance, b"POST / HTTP/1.1\r\nContent-Length: 250\r\n\r\n" + b"x" * 250, "POST")
+        head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size
+        answer(instance, head + b"x" * size, "POST")
         _, events = instance.get_received()
-    assert [len(event.get("body", "")) for event in events] == [100, 100, 50, 0]
+    assert [len(event.get("body", "")) for event in events] == [size // 2 - 1, size // 2 - 1, 2, 0]
     assert events[-1] == {"type": "http.disconnect"}
 
 

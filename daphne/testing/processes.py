@@ -20,13 +20,21 @@ from pathlib import Path
 from typing import Any
 
 from daphne.endpoints import build_endpoint_description_strings
+from daphne.reactor import be_the_default
 
 _owner: int | None = None
 """In the process of a server: the id of the process that started it, by which both find the same files."""
 
 
 def _reinstall_reactor() -> None:
-    """Do nothing: kept for code that calls it. A `DaphneProcess` takes care of the reactor by itself."""
+    """Have `from twisted.internet import reactor` give the server's own; subclasses with a `run` call this.
+
+    A forked child has its parent's reactor, which cannot run there; in a first process nothing is forgotten.
+    """
+    if multiprocessing.parent_process() is not None:
+        sys.modules.pop("twisted.internet.reactor", None)
+        vars(sys.modules.get("twisted.internet", sys)).pop("reactor", None)
+    be_the_default()
 
 
 class DaphneProcess(multiprocessing.Process):
@@ -62,9 +70,7 @@ class DaphneProcess(multiprocessing.Process):
         """Serve until the process is terminated."""
         global _owner
         _owner = self._started_by
-        # A forked child has its parent's reactor, which cannot run here.
-        sys.modules.pop("twisted.internet.reactor", None)
-        vars(sys.modules.get("twisted.internet", sys)).pop("reactor", None)
+        _reinstall_reactor()
         from daphne.server import Server
 
         try:

@@ -385,6 +385,46 @@ def test_runs_side_by_side_share_no_files() -> None:
     assert not [name for name in left if re.match(rf"daphne-({ids})-", name)]
 
 
+class OwnRun(DaphneProcess):
+    """As harnesses for daphne 4 write it: it calls the reactor before the server runs."""
+
+    def run(self) -> None:
+        _reinstall_reactor()
+        from twisted.internet import reactor
+
+        from daphne.server import Server
+
+        def look() -> None:
+            if self.server.listening_addresses:
+                self.port.value = self.server.listening_addresses[0][1]
+                self.ready.set()
+            else:
+                reactor.callLater(0.01, look)  # type: ignore[attr-defined]
+
+        self.server = Server(self.get_application(), ["tcp:0:interface=127.0.0.1"], signal_handlers=False)
+        reactor.callLater(0, look)  # type: ignore[attr-defined]
+        self.server.run()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_process_with_a_run_of_its_own(method: Any) -> None:
+    script = f"""
+import multiprocessing, urllib.request
+import twisted.internet.reactor  # a parent may have any
+from tests.testing.test_processes import OwnRun, make_application
+if __name__ == "__main__":
+    multiprocessing.set_start_method({method!r})
+    process = OwnRun("localhost", make_application)
+    process.start()
+    assert process.ready.wait(20)
+    urllib.request.urlopen(f"http://127.0.0.1:{{process.port.value}}/").read()
+    process.terminate()
+    process.join()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_names_that_harnesses_import() -> None:
     assert _reinstall_reactor() is None
     assert multiprocessing.Process in DaphneProcess.__mro__

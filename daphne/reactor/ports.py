@@ -162,7 +162,7 @@ class TLSPort(LoopPort):
         try:
             self.context = make_context(self.tls, self.factory)
         except EndpointError as problem:
-            host = f"{self._host.host}:{self._host.port}"
-            log.error("The certificates of %s stay as they were: %s", host, problem)
+            host: Any = self._host
+            log.error("The certificates of %s:%s stay as they were: %s", host.host, host.port, problem)
             return False
         return True

@@ -28,7 +28,7 @@ def load_target(path: str) -> Any:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise _failed(module_name, error) from error
         raise TargetError(f"there is no module {error.name!r} (for {path!r})") from error
-    except Exception as error:  # whatever the module's own code raises
+    except (Exception, SystemExit) as error:  # whatever the module's own code raises
         raise _failed(module_name, error) from error
     done = module_name
     for attribute in attributes.split("."):
@@ -71,7 +71,7 @@ def _has_layer_shape(target: object) -> bool:
     return hasattr(target, "extensions") or hasattr(target, "new_channel")
 
 
-def _failed(module_name: str, error: Exception) -> TargetError:
+def _failed(module_name: str, error: BaseException) -> TargetError:
     return TargetError(f"importing {module_name!r} failed: {told(error)}")
 
 

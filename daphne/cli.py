@@ -25,7 +25,7 @@ from daphne.config import read_config
 from daphne.endpoints import DEFAULT_HOST, DEFAULT_PORT, endpoint_strings
 from daphne.errors import ConfigurationError, InvalidSettings, LifespanError
 from daphne.flags import FlagParser, add_flags, given_flags
-from daphne.logs import configure_logging
+from daphne.logs import configure_logging, said_already
 from daphne.server import Server
 from daphne.settings import (
     COMMAND_LINE,
@@ -136,16 +136,18 @@ class CommandLineInterface:
     def _check(self, namespace: argparse.Namespace) -> None:
         """Raise InvalidSettings with all that is wrong; say so where nothing is."""
         problems = []
+        worker = None
         try:
-            self._read(namespace)
+            worker = self._read(namespace)[1].worker
         except InvalidSettings as error:
             problems += error.problems
         target = self._flags(namespace)[1] or read_config(namespace.config)[1].get("target")
-        try:
-            sys.path.insert(0, ".")
-            check_target(self.load_asgi_app(str(target)))
-        except ConfigurationError as error:
-            problems.append(str(error))
+        sys.path.insert(0, ".")
+        for path in (str(target), *([worker] if worker else [])):
+            try:
+                check_target(self.load_asgi_app(path))
+            except ConfigurationError as error:
+                problems.append(str(error))
         if problems:
             raise InvalidSettings(problems)
         print("daphne: the settings and the target are in order")
@@ -227,8 +229,10 @@ def _leave_stuck_threads() -> None:
 
 
 def _fail(error: ConfigurationError | LifespanError) -> NoReturn:
-    """Say what is wrong and end; the traceback is in the log at verbosity 2."""
+    """Say what is wrong, unless the server has, and end; the traceback is in the log at verbosity 2."""
     logger.debug("The server could not start", exc_info=error)
+    if said_already(error):
+        sys.exit(error.exit_status)
     for problem in error.problems if isinstance(error, InvalidSettings) else [str(error)]:
         print("daphne: error:", " ".join(problem.split()), file=sys.stderr)
     sys.exit(error.exit_status)

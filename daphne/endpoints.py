@@ -7,6 +7,7 @@ plugin.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.internet import defer, interfaces
@@ -14,6 +15,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 
+import twisted.plugins
 from daphne.errors import EndpointError
 from daphne.reactor.listeners import BACKLOG
 from daphne.settings import Settings
@@ -76,6 +78,16 @@ def _escaped(value: str) -> str:
     return re.sub(r"([\\:=])", r"\\\1", value)
 
 
+def _find_own_plugins() -> None:
+    """Let Twisted find `fd:` and `https:` in a checkout that is installed with `pip install -e`, too.
+
+    It looks in a folder of each entry of sys.path, and such an installation has no entry there.
+    """
+    beside = Path(__file__).resolve().parents[1] / "twisted" / "plugins"
+    if beside not in map(Path.resolve, map(Path, twisted.plugins.__path__)):
+        twisted.plugins.__path__.append(str(beside))
+
+
 def listen(reactor: Any, description: str, factory: Any) -> defer.Deferred[interfaces.IListeningPort]:
     """Listen on an endpoint string; fails with EndpointError, whose text is one line with the string in it.
 
@@ -87,6 +99,7 @@ def listen(reactor: Any, description: str, factory: Any) -> defer.Deferred[inter
         raise EndpointError(f"Cannot listen on {description}: {text}") from failure.value
 
     def parse_and_listen() -> Any:
+        _find_own_plugins()
         return serverFromString(reactor, _as_served(description)).listen(factory)
 
     # Any plugin may raise anything, and for the operator it is always the endpoint that cannot be used.

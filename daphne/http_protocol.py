@@ -19,6 +19,7 @@ from daphne.errors import ChannelFull, MessageTooLarge
 from daphne.layers.bridge import Bridge
 from daphne.layers.interface import random_name
 from daphne.layers.messages import response_events, websocket_events
+from daphne.layers.unanswered import QUIET_TIME
 from daphne.protocols.site import ActionLogger, Site
 from daphne.settings import Settings
 from daphne.streams.forwarded import ForwardedNames
@@ -158,7 +159,7 @@ class _TurnedSite:
     def __init__(
         self, layer: Any, send_channel: str, settings: Settings, action_logger: ActionLogger | None
     ) -> None:
-        self._loop = asyncio.SelectorEventLoop()
+        self._loop = _HandTurnedLoop()
         self._kinds: dict[str, str] = {}
         self._answered: set[str] = set()
         direct: Any = _DirectLayer(layer, self._kinds)
@@ -197,6 +198,20 @@ class _TurnedSite:
     def turn(self) -> None:
         """Turn the loop until nothing is left to do at once."""
         _turn(self._loop)
+
+    def client_left(self) -> None:
+        """Let the bridge look for clients that have left, as it does for requests that waited a while."""
+        self._loop.ahead += 2 * QUIET_TIME
+        self.turn()
+
+
+class _HandTurnedLoop(asyncio.SelectorEventLoop):
+    """A loop whose time can be put forward."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
 
 
 def _turn(loop: asyncio.AbstractEventLoop) -> None:
@@ -245,6 +260,7 @@ class _TurnedProtocol:
     def connectionLost(self, reason: Any) -> None:
         """The transport is gone."""
         self._then_turn(self._connection.connectionLost, reason)
+        self.factory._turned.client_left()
 
     def _then_turn(self, do: Any, argument: Any) -> None:
         self.factory._site()

@@ -1,13 +1,15 @@
 """The server's own log: Python's logging to standard error, with Twisted's log in it.
 
-Called by `daphne.cli` and the worker's command line (`configure_logging`) and by the server
-(`follow_twisted_log`, for those who start it without a command line); calls logging and Twisted's logger.
+Called by `daphne.cli` and the worker's command line (`configure_logging`), by the server
+(`follow_twisted_log`, for those who start it without a command line) and by whoever would say again what the
+log has said already (`said_already`); calls logging and Twisted's logger.
 The access log is another matter: `daphne.access`.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from typing import Any, cast
 
@@ -19,6 +21,8 @@ from twisted.logger import (
     globalLogBeginner,
     globalLogPublisher,
 )
+
+from daphne.errors import EndpointError
 
 LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
 """Verbosity to logging level; with 3 the server also switches on asyncio's debug mode."""
@@ -57,6 +61,25 @@ def follow_twisted_log(verbosity: int) -> None:
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
     warnings.showwarning = shown  # Python's warnings are none of Twisted's business here
     globalLogPublisher.addObserver(cast(ILogObserver, _twisted_log))
+
+
+def said_already(error: Exception) -> bool:
+    """Whether whoever looks at standard error has read there, in the server's log, what `error` says."""
+    return isinstance(error, EndpointError) and shows_on_standard_error(_log)
+
+
+def shows_on_standard_error(log: logging.Logger) -> bool:
+    """Whether an error in `log` is seen by whoever looks at standard error."""
+    if log.disabled or not log.isEnabledFor(logging.ERROR):
+        return False
+    if not log.hasHandlers():
+        return True  # Python's last resort writes there
+    asked: logging.Logger | None = log
+    while asked is not None:
+        if any(getattr(handler, "stream", None) is sys.stderr for handler in asked.handlers):
+            return True
+        asked = asked.parent if asked.propagate else None
+    return False
 
 
 class _TwistedLog:

@@ -187,7 +187,8 @@ class LogFormat:
     def read(self, value: object) -> str:
         if not isinstance(value, str):
             raise ValueError("not text")
-        logging.Formatter(value)  # raises ValueError for a format that it cannot use
+        # Both raise ValueError: for what is no format, and for a field that no line has.
+        logging.Formatter(value).format(logging.makeLogRecord({}))
         return value
 
 

@@ -21,13 +21,14 @@ from typing import Any, cast
 from twisted.internet import defer
 
 from daphne.endpoints import build_endpoint_description_strings
-from daphne.errors import ConfigurationError, LifespanError
+from daphne.errors import ConfigurationError, EndpointError
 from daphne.logs import follow_twisted_log
 from daphne.protocols.site import ActionLogger
 from daphne.reactor import be_the_default, install
 from daphne.service import Service
 from daphne.settings import Settings
 from daphne.stall import StallWatch, print_stacks
+from daphne.streams.response import check_fields
 from daphne.systemd import ServiceManager
 
 logger = logging.getLogger("daphne.server")
@@ -158,7 +159,7 @@ class Server:
             self._handle_signals()
         try:
             await self.service.start(self.reactor, self.endpoints)
-        except (ConfigurationError, LifespanError) as error:
+        except EndpointError as error:
             self.listen_error(error)
             self._fail(error)
         except Exception as error:
@@ -182,8 +183,32 @@ class Server:
             self.listening_addresses.append((host.host, host.port))
 
     def listen_error(self, failure: Any) -> None:
-        """Say why the server cannot start."""
+        """Say that the server cannot listen, and why."""
         logger.error("Listen failure: %s", failure)
+
+    @property
+    def http_factory(self) -> Any:
+        """The factory of every port, while it runs; WebSockets come in by the same one."""
+        return self.service.site
+
+    factory = ws_factory = http_factory
+
+    @property
+    def connections(self) -> set[Any]:
+        """The open connections."""
+        return cast("set[Any]", self.http_factory.connections)
+
+    def kill_all_applications(self) -> None:
+        """Cancel whatever runs for a request or a WebSocket."""
+        runner = self.service.runner
+        tasks = runner.cancel_all() if runner is not None else ()
+        if tasks:
+            logger.warning("Killed %d pending application instances", len(tasks))
+
+    @staticmethod
+    def check_headers_type(message: dict[str, Any]) -> None:
+        """Raise ValueError unless the headers of an event are pairs of bytes."""
+        check_fields(message.get("headers") or ())
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
         """Hand what happened to the action logger; subclasses do something else with it."""
@@ -210,7 +235,7 @@ class Server:
         """SIGHUP: new connections get the certificates that the files hold now, old ones keep theirs."""
         for port in self.service.ports:
             if hasattr(port, "reloadCertificates") and port.reloadCertificates():
-                logger.info("Reloaded the certificates of %s", port)
+                logger.info("Reloaded the certificates of %s:%s", port.getHost().host, port.getHost().port)
 
     def _signal(self) -> None:
         """The first signal stops gracefully, the second at once."""
@@ -253,5 +278,10 @@ def _reopen_logs() -> None:
 def _set_threads(loop: asyncio.AbstractEventLoop) -> None:
     """ASGI_THREADS: threads of the loop's default executor, where applications' synchronous code runs."""
     threads = os.environ.get("ASGI_THREADS")
-    if threads:
-        loop.set_default_executor(ThreadPoolExecutor(max_workers=int(threads)))
+    if not threads:
+        return
+    if not threads.isdecimal() or not int(threads):
+        raise ConfigurationError(
+            f"ASGI_THREADS: {threads!r} is not allowed; it takes a whole number, 1 or more"
+        )
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=int(threads)))

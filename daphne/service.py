@@ -18,6 +18,7 @@ from daphne.application.lifespan import Lifespan
 from daphne.application.running import Application, Runner
 from daphne.application.target import check_target, is_channel_layer, load_target
 from daphne.endpoints import listen
+from daphne.errors import ConfigurationError
 from daphne.protocols.site import ActionLogger, Site
 from daphne.settings import Settings
 from daphne.streams.signal import Signal
@@ -95,6 +96,10 @@ class Service:
         """What runs once per stream, the settings of its streams, and the lifespan mode."""
         settings = self.settings
         if not is_channel_layer(self._target):
+            if settings.worker is not None:
+                raise ConfigurationError(
+                    "a worker is only for a channel layer, and the target is an application"
+                )
             return guarantee_single_callable(self._target), settings, settings.lifespan
         from daphne.layers.adapters import adapt
         from daphne.layers.bridge import Bridge

@@ -100,7 +100,7 @@ class Settings:
     file_descriptor: int | None = _option(None, Whole(0, TOP), LISTENERS, "--fd",
         "inherited listening socket")
     endpoints: tuple[str, ...] = _option((), Words("STRING"), LISTENERS, "-e --endpoint",
-        "Twisted endpoint string to listen on", repeatable=True)
+        "Twisted endpoint string to listen on; repeatable", repeatable=True)
 
     # HTTP
     server_name: str = _option("daphne", FieldText(), HTTP, "-s --server-name",

@@ -324,6 +324,7 @@ def test_programs_may_put_their_own_access_log_in_place(monkeypatch, capsys):
             ["--access-log", "/no/such/folder/log"],
             "--access-log: cannot open '/no/such/folder/log': No such file",
         ),
+        (["--log-fmt", "%(nothing)s"], "--log-fmt: '%(nothing)s' is not allowed"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
@@ -433,8 +434,8 @@ def busy_port():
 def test_a_busy_port_is_one_line_and_status_1(busy_port):
     ended = daphne("-p", busy_port, APPLICATION)
     assert ended.returncode == 1
-    errors = [line for line in ended.stderr.splitlines() if line.startswith("daphne: error: ")]
-    assert len(errors) == 1 and busy_port in errors[0] and "Address already in use" in errors[0]
+    errors = [line for line in ended.stderr.splitlines() if busy_port in line and "Address already" in line]
+    assert len(errors) == 1 and " ERROR    Listen failure: Cannot listen on " in errors[0]
     assert "Traceback" not in ended.stderr
 
 
@@ -452,6 +453,30 @@ def test_a_busy_port_is_one_line_and_status_1(busy_port):
 def test_what_cannot_start_is_one_line_and_status_1(args, says):
     ended = daphne(*args)
     assert ended.returncode == 1
-    errors = [line for line in ended.stderr.splitlines() if line.startswith("daphne: error: ")]
+    errors = [
+        line
+        for line in ended.stderr.splitlines()
+        if line.startswith("daphne: error: ") or " ERROR    Listen failure: " in line
+    ]
     assert len(errors) == 1 and says in errors[0]
     assert "Traceback" not in ended.stderr
+
+
+def test_a_wrong_number_of_threads_is_one_line(monkeypatch):
+    monkeypatch.setenv("ASGI_THREADS", "some")
+    ended = daphne("-p", "0", APPLICATION)
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1].startswith("daphne: error: ASGI_THREADS: 'some' is not allowed")
+
+
+def test_a_worker_without_a_channel_layer_is_refused():
+    ended = daphne("-p", "0", "--worker", APPLICATION, APPLICATION)
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (
+        2,
+        "daphne: error: a worker is only for a channel layer, and the target is an application",
+    )
+
+
+def test_checking_looks_at_the_worker_too(capsys):
+    status, lines = failure(capsys, "--check-config", "--worker", "nowhere:app", APPLICATION)
+    assert (status, lines) == (2, ["daphne: error: there is no module 'nowhere' (for 'nowhere:app')"])

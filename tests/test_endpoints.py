@@ -16,6 +16,7 @@ from twisted.internet import interfaces
 from twisted.internet.endpoints import serverFromString
 from zope.interface import implementer
 
+import twisted.plugins
 from daphne.endpoints import build_endpoint_description_strings, listen
 from daphne.errors import EndpointError
 from daphne.reactor.ports import TLSPort
@@ -109,6 +110,15 @@ def test_what_cannot_be_listened_on_is_named(
     reason: str,
 ) -> None:
     assert failure(served, description) == f"Cannot listen on {description}: {reason}"
+
+
+def test_our_endpoints_are_found_wherever_the_package_lies(
+    served: ServedReactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installation with `pip install -e` has no place where Twisted looks for plugins."""
+    of_twisted = Path(twisted.__file__).parent / "plugins"
+    monkeypatch.setattr(twisted.plugins, "__path__", [str(of_twisted)])
+    assert failure(served, "fd:fileno=99999").endswith(": Bad file descriptor")
 
 
 def test_a_busy_port_is_named(served: ServedReactor, tmp_path: Path) -> None:

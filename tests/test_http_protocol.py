@@ -117,6 +117,13 @@ def test_proxy_headers_that_are_set_later(driven: Driven) -> None:
     assert list(Driven().says(GET)["client"]) == ["192.168.1.1", 54321]  # what its transport says
 
 
+def test_a_client_that_leaves_before_its_response(driven: Driven) -> None:
+    channel = driven.says(GET)["reply_channel"]
+    driven.protocol.connectionLost(Failure(ConnectionDone()))
+    assert driven.next("http.disconnect")["reply_channel"] == channel
+    assert channel not in driven.factory.reply_protocols
+
+
 def test_a_websocket(driven: Driven) -> None:
     message = driven.says(HANDSHAKE, "websocket.connect")
     channel = message["reply_channel"]

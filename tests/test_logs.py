@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from daphne.logs import LEVELS, follow_twisted_log
+from daphne.logs import LEVELS, follow_twisted_log, shows_on_standard_error
 
 twisted_log = Logger("some.twisted.module")
 
@@ -105,3 +105,16 @@ def test_a_process_logs_to_standard_error_and_nothing_twice(verbosity, lines):
         [sys.executable, "-c", SCRIPT.format(verbosity=verbosity)], capture_output=True, text=True, timeout=60
     )
     assert (ended.stdout, ended.stderr.splitlines()) == ("", lines)
+
+
+def test_whether_an_error_shows_on_standard_error(monkeypatch):
+    log = logging.getLogger("daphne.test_logs.shown")
+    handler = logging.StreamHandler(sys.stderr)
+    monkeypatch.setattr(log, "propagate", False)
+    assert shows_on_standard_error(log)  # by Python's last resort
+    log.addHandler(logging.NullHandler())
+    assert not shows_on_standard_error(log)
+    log.addHandler(handler)
+    assert shows_on_standard_error(log)
+    log.disabled = True
+    assert not shows_on_standard_error(log)

@@ -57,6 +57,8 @@ NAMES: dict[str, str | None] = {
     "daphne.server.Server.log_action": "self protocol action details",
     "daphne.server.Server.listen_success": "self port",
     "daphne.server.Server.listen_error": "self failure",
+    "daphne.server.Server.check_headers_type": "message",
+    "daphne.server.Server.kill_all_applications": "self",
     "daphne.http_protocol.HTTPFactory": FACTORY,
     "daphne.http_protocol.HTTPFactory.acceptableProtocols": "self",
     "daphne.http_protocol.HTTPFactory.buildProtocol": "self addr",

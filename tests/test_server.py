@@ -108,6 +108,37 @@ def test_a_server_as_programs_of_4_x_make_it() -> None:
     assert (facts["statuses"], facts["listeners"], facts["called"]) == ([200], 1, [True])
 
 
+def test_what_programs_of_4_x_ask_a_running_server() -> None:
+    facts = run(
+        """
+        server = Server(application, ["tcp:0:interface=127.0.0.1"])
+        assert not hasattr(server, "http_factory")
+
+        def look():
+            with socket.create_connection(server.listening_addresses[0], 10) as client:
+                client.sendall(b"POST / HTTP/1.1\\r\\nContent-Length: 1\\r\\n\\r\\n")
+                while not server.service.runner.streams:
+                    time.sleep(0.01)
+                say(connections=len(server.connections), one=server.http_factory is server.ws_factory)
+                server.reactor.callFromThread(server.kill_all_applications)
+                say(answer=client.recv(65536).decode())
+
+        when_listening(server, look)
+        server.run()
+        """
+    )
+    assert (facts["connections"], facts["one"]) == (1, True)
+    assert facts["answer"].startswith("HTTP/1.1 500 ") and "Killed 1 pending application" in facts["stderr"]
+
+
+@pytest.mark.parametrize("header", [("foo", b"bar"), (b"foo", "bar")])
+def test_the_check_of_4_x_for_headers(header: Any) -> None:
+    Server.check_headers_type({"type": "http.response.start", "headers": [(b"foo", b"bar")]})
+    Server.check_headers_type({"type": "http.response.body"})
+    with pytest.raises(ValueError, match="expected to be `bytes`, but got `<class 'str'>`"):
+        Server.check_headers_type({"headers": [header]})
+
+
 def test_proxy_headers_as_4_x_names_them() -> None:
     facts = run(
         """

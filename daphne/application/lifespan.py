@@ -11,6 +11,7 @@ import logging
 from typing import Any
 
 from daphne.application.running import Application
+from daphne.application.target import told
 from daphne.errors import LifespanError
 
 logger = logging.getLogger("daphne.server")
@@ -58,7 +59,7 @@ class Lifespan:
         self._task = None
         if self._mode == "on":
             raise LifespanError(
-                f"the application does not answer lifespan.startup: {error or 'it returned'}"
+                f"the application does not answer lifespan.startup: {told(error) if error else 'it returned'}"
             ) from error
         logger.debug("The application does not use lifespan", exc_info=error)
 

@@ -68,7 +68,12 @@ class Runner:
             stream.application_failed()  # the usual way to learn that the client has gone: nothing to report
         except (Exception, SystemExit) as error:
             # SystemExit too: one request must not end the server for all others.
-            logger.exception("Exception inside application: %s", error)
+            if isinstance(error.__context__, ClientDisconnected):
+                # Frameworks put one of their own in its place, such as Starlette's ClientDisconnect.
+                traceback = logger.isEnabledFor(logging.DEBUG)
+                logger.info("Application ended after its client had gone: %r", error, exc_info=traceback)
+            else:
+                logger.exception("Exception inside application: %s", error)
             stream.application_failed()
         except BaseException:
             stream.application_failed()

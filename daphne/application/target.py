@@ -28,7 +28,7 @@ def load_target(path: str) -> Any:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise _failed(module_name, error) from error
         raise TargetError(f"there is no module {error.name!r} (for {path!r})") from error
-    except Exception as error:  # whatever the module's own code raises
+    except (Exception, SystemExit) as error:  # whatever the module's own code raises
         raise _failed(module_name, error) from error
     done = module_name
     for attribute in attributes.split("."):
@@ -61,7 +61,7 @@ def check_target(target: object) -> None:
     if not is_channel_layer(target) and not callable(target):
         raise TargetError(
             f"the target is neither a channel layer (it has no send, receive and extensions) nor an ASGI "
-            f"application (it is not callable): {target!r:.60}, a {type(target).__name__}"
+            f"application (it is not callable): {target!r:.60} of type {type(target).__name__}"
         )
 
 
@@ -71,7 +71,11 @@ def _has_layer_shape(target: object) -> bool:
     return hasattr(target, "extensions") or hasattr(target, "new_channel")
 
 
-def _failed(module_name: str, error: Exception) -> TargetError:
+def _failed(module_name: str, error: BaseException) -> TargetError:
+    return TargetError(f"importing {module_name!r} failed: {told(error)}")
+
+
+def told(error: BaseException) -> str:
     """What `error` says in its last line, and where it was raised."""
     what = " ".join("".join(traceback.format_exception_only(error)[-1:]).split())
     frames = [
@@ -79,7 +83,7 @@ def _failed(module_name: str, error: Exception) -> TargetError:
         for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith("<frozen")
     ]
-    place = (frames[-1].filename, frames[-1].lineno)
+    place = (frames[-1].filename, frames[-1].lineno) if frames else ("", None)
     if isinstance(error, SyntaxError) and error.filename:
         place = (error.filename, error.lineno)
-    return TargetError(f"importing {module_name!r} failed: {what} ({place[0]}:{place[1]})")
+    return f"{what} ({place[0]}:{place[1]})" if place[0] else what

@@ -10,7 +10,7 @@ from typing import Any
 from daphne.errors import RequestRefused
 from daphne.protocols import negotiation
 from daphne.protocols.http1_life import ConnectionLife
-from daphne.protocols.websocket import handshake_accept, open_socket
+from daphne.protocols.websocket_handshake import handshake_accept, open_socket
 from daphne.streams.head import Headers, RequestHead
 from daphne.streams.response import check_response
 from daphne.streams.websocket import Socket, WebSocketStream

@@ -18,7 +18,7 @@ from daphne.protocols.http2_hpack import encode_field, encode_fields, encode_sta
 from daphne.protocols.http2_output import SendingStream
 from daphne.protocols.http2_priority import parse_priority
 from daphne.protocols.http2_tunnel import Tunnel
-from daphne.protocols.websocket import open_socket
+from daphne.protocols.websocket_handshake import open_socket
 from daphne.settings import Settings
 from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers, RequestHead

@@ -22,7 +22,7 @@ from daphne.protocols.admission import Admission
 from daphne.protocols.http1 import HTTP1Connection
 from daphne.protocols.http1_head import HeadParser
 from daphne.protocols.standard import StandardFields
-from daphne.protocols.websocket import WebSocketFactory
+from daphne.protocols.websocket_handshake import WebSocketFactory
 from daphne.settings import Settings
 from daphne.streams.http import HTTPStream
 from daphne.streams.response import BODILESS

@@ -162,7 +162,7 @@ class TLSPort(LoopPort):
         try:
             self.context = make_context(self.tls, self.factory)
         except EndpointError as problem:
-            log.error("The certificates of %s stay as they were: %s", self._host, problem)
+            host: Any = self._host
+            log.error("The certificates of %s:%s stay as they were: %s", host.host, host.port, problem)
             return False
-        log.info("Loaded the certificates of %s again", self._host)
         return True

@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -19,13 +20,21 @@ from pathlib import Path
 from typing import Any
 
 from daphne.endpoints import build_endpoint_description_strings
+from daphne.reactor import be_the_default
 
 _owner: int | None = None
 """In the process of a server: the id of the process that started it, by which both find the same files."""
 
 
 def _reinstall_reactor() -> None:
-    """Do nothing: kept for code that calls it. A `DaphneProcess` takes care of the reactor by itself."""
+    """Have `from twisted.internet import reactor` give the server's own; subclasses with a `run` call this.
+
+    A forked child has its parent's reactor, which cannot run there; in a first process nothing is forgotten.
+    """
+    if multiprocessing.parent_process() is not None:
+        sys.modules.pop("twisted.internet.reactor", None)
+        vars(sys.modules.get("twisted.internet", sys)).pop("reactor", None)
+    be_the_default()
 
 
 class DaphneProcess(multiprocessing.Process):
@@ -61,9 +70,7 @@ class DaphneProcess(multiprocessing.Process):
         """Serve until the process is terminated."""
         global _owner
         _owner = self._started_by
-        # A forked child has its parent's reactor, which cannot run here.
-        sys.modules.pop("twisted.internet.reactor", None)
-        vars(sys.modules.get("twisted.internet", sys)).pop("reactor", None)
+        _reinstall_reactor()
         from daphne.server import Server
 
         try:
@@ -162,6 +169,10 @@ class BaseDaphneTestingInstance:
             self.process = None
 
 
+_UNTIL_THE_END = 0.5
+_BETWEEN_LOOKS = 0.005
+"""Seconds that `get_received` waits for the end of a request, and how often it looks."""
+
 _PATIENCE = 10
 """A machine that runs a whole suite may be this much slower than one that runs a single test."""
 
@@ -181,19 +192,38 @@ class DaphneTestingInstance(BaseDaphneTestingInstance):
         return self
 
     def add_send_messages(self, messages: list[dict[str, Any]]) -> None:
-        """Have the application send these events after the first one that it receives."""
+        """Have the application send these events after the next one that it receives, or the next request
+        that is there as a whole."""
         TestApplication.save_setup(messages)
 
     def get_received(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """(scope, events) of the last call; raises what the application raised, or ValueError for nothing."""
-        with self.lock:
-            try:
-                result = TestApplication.load_result()
-            except FileNotFoundError:
-                raise ValueError("No results available yet.") from None
+        """(scope, events) of the last call; raises what the application raised, or ValueError for nothing.
+
+        A client may have its response before the application has heard the rest of the body and of the
+        end, and daphne 4 had told it all by then; so this waits a little for the end of a request.
+        """
+        deadline = time.monotonic() + _UNTIL_THE_END
+        result = self._result()
+        while _goes_on(result) and time.monotonic() < deadline:
+            time.sleep(_BETWEEN_LOOKS)
+            result = self._result()
         if "exception" in result:
             raise result["exception"]
         return result["scope"], result["messages"]
+
+    def _result(self) -> dict[str, Any]:
+        with self.lock:
+            try:
+                return TestApplication.load_result()
+            except FileNotFoundError:
+                raise ValueError("No results available yet.") from None
+
+
+def _goes_on(result: dict[str, Any]) -> bool:
+    """Whether this is a request that has not ended."""
+    if "exception" in result or result["scope"]["type"] != "http":
+        return False
+    return bool(result["messages"][-1]["type"] != "http.disconnect")
 
 
 async def _call_test_application(lock: Any, scope: Any, receive: Any, send: Any) -> None:
@@ -212,17 +242,17 @@ class TestApplication:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Receive until the client has gone."""
         try:
-            prepared = self.load_setup()
             while True:
                 message = await receive()
                 self.messages.append(message)
                 with self.lock:
                     self.save_result(scope, self.messages)
-                for event in prepared:
-                    await send(event)
-                prepared = []
                 if message["type"].endswith(".disconnect"):
                     return
+                if message.get("more_body"):
+                    continue  # daphne 4 had the whole body before it called an application
+                for event in self._take_setup():
+                    await send(event)
         except Exception as error:
             with self.lock:
                 self.save_exception(error)
@@ -230,7 +260,7 @@ class TestApplication:
 
     @classmethod
     def save_setup(cls, response_messages: list[dict[str, Any]]) -> None:
-        """Keep the events to send for the next call."""
+        """Keep the events to send after the next one that is received."""
         _write("setup", response_messages)
 
     @classmethod
@@ -240,6 +270,17 @@ class TestApplication:
             return list(_read("setup"))
         except FileNotFoundError:
             return []
+
+    @classmethod
+    def _take_setup(cls) -> list[dict[str, Any]]:
+        """The events to send, each once: what the test saves from now on is for the next event."""
+        try:
+            taken = _path("setup").replace(_path("taken"))
+        except FileNotFoundError:
+            return []
+        events = list(_read("taken"))
+        taken.unlink()
+        return events
 
     @classmethod
     def save_result(cls, scope: dict[str, Any], messages: list[dict[str, Any]]) -> None:

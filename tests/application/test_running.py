@@ -82,6 +82,26 @@ def test_the_usual_way_to_learn_that_the_client_has_gone_is_not_logged(
     assert caplog.text == ""
 
 
+def test_a_client_that_left_is_no_error_of_a_framework(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Starlette raises an exception of its own out of a stream whose client has gone."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        try:
+            await send({"type": "http.response.body", "body": b"x"})
+        except OSError:
+            raise LookupError("mine")  # noqa: B904
+
+    caplog.set_level("INFO", "daphne.server")
+    bench: Bench = serve(application)
+    bench.exchange(request()).reset()
+    bench.loop.settle()
+    record = caplog.records[-1]
+    assert record.levelname == "INFO" and not record.exc_info and "LookupError('mine')" in record.message
+
+
 def test_an_exception_is_logged_with_its_traceback(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         raise LookupError("what went wrong")

@@ -67,6 +67,7 @@ def test_no_such_attribute(project):
         ("x = 1\nfrom os import no_such_name\n", "ImportError: cannot import name 'no_such_name'"),
         ("x = 1\nx.y\n", "AttributeError: 'int' object has no attribute 'y'"),
         ("x = 1\nraise RuntimeError('two\\nlines')\n", "RuntimeError: two lines"),
+        ("import sys\nsys.exit(7)\n", "SystemExit: 7"),
         ("x = 1\ndef (:\n", "SyntaxError: invalid syntax"),
     ],
 )

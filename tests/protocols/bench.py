@@ -167,3 +167,26 @@ class Told:
             self.ends[index].set_result(None)
         else:
             self.ends[index].set_exception(problem)
+
+
+class Driven:
+    """A server with an application that the test drives, and the one exchange on it."""
+
+    def __init__(self, serve: Callable[..., Bench], sent: bytes, **settings: Any) -> None:
+        self.told = Told()
+        self.bench = serve(self.told, **settings)
+        self.loop = self.bench.loop
+        self.connection = self.bench.exchange(sent)
+
+    def send(self, event: Event) -> None:
+        """Let the application send."""
+        self.loop.run(self.told.sends[0](event), within=1)
+
+    def receive(self) -> Event:
+        """What the application receives."""
+        return self.loop.run(self.told.receives[0]())  # type: ignore[no-any-return]
+
+    def finish(self, problem: BaseException | None = None) -> None:
+        """Let the application return, or raise."""
+        self.told.finish(0, problem)
+        self.loop.settle()

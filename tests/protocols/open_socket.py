@@ -14,7 +14,7 @@ from daphne.testing.frames import (
     read_frame,
 )
 from daphne.testing.sockets import handshake
-from tests.protocols.bench import Bench, Event, Told
+from tests.protocols.bench import Bench, Driven, Event
 
 Serve = Callable[..., Bench]
 ACCEPT: Event = {"type": "websocket.accept"}
@@ -44,26 +44,17 @@ def sent_frames(data: bytes) -> list[Frame]:
     return frames
 
 
-class Open:
+class Open(Driven):
     """A server with an application that the test drives, and one client with an open WebSocket."""
 
     def __init__(
         self, serve: Serve, *fields: tuple[bytes, bytes], accept: Event = ACCEPT, **settings: Any
     ) -> None:
-        self.told = Told()
-        self.bench = serve(self.told, **settings)
-        self.loop = self.bench.loop
-        self.connection = self.bench.exchange(opening(*fields))
+        super().__init__(serve, opening(*fields), **settings)
         assert self.receive() == {"type": "websocket.connect"}
         self.send(accept)
         self.head = answer(self.connection)
         assert self.head.status == 101
-
-    def receive(self) -> Event:
-        return self.loop.run(self.told.receives[0]())  # type: ignore[no-any-return]
-
-    def send(self, event: Event) -> None:
-        self.loop.run(self.told.sends[0](event))
 
     def write(self, *pieces: bytes) -> None:
         self.bench.send(self.connection, *pieces)
@@ -74,10 +65,6 @@ class Open:
         frames = sent_frames(bytes(self.connection.received))
         del self.connection.received[self.connection.received.index(b"\r\n\r\n") + 4 :]
         return frames
-
-    def finish(self) -> None:
-        self.told.finish()
-        self.loop.settle()
 
     @property
     def actions(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""daphne.protocols.websocket: permessage-deflate (RFC 7692), with its output capped."""
+"""daphne.protocols.websocket_handshake: permessage-deflate (RFC 7692), with its output capped."""
 
 from __future__ import annotations
 

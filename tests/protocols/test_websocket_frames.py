@@ -1,4 +1,4 @@
-"""daphne.protocols.websocket: reading frames. The short path and Autobahn's parser behind it read what
+"""daphne.protocols.websocket_reader: reading frames. The short path and Autobahn's parser behind it read what
 Autobahn alone reads: the same messages, the same failures and the same close codes, however the bytes are
 split."""
 

@@ -168,6 +168,18 @@ def test_a_client_that_leaves_in_the_handshake_leaves_nothing_behind(
         assert secure.factory.events.empty()
 
 
+def shake_hands(
+    client: socket.socket, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
+) -> None:
+    """The client's part of a handshake; its last message is left in `outgoing`."""
+    while True:
+        try:
+            return tls.do_handshake()
+        except ssl.SSLWantReadError:
+            client.sendall(outgoing.read())
+            incoming.write(client.recv(65536))
+
+
 def test_data_that_comes_with_the_end_of_the_handshake_is_not_lost(
     served: ServedReactor, options: TLSOptions, client_context: ssl.SSLContext
 ) -> None:
@@ -176,13 +188,7 @@ def test_data_that_comes_with_the_end_of_the_handshake_is_not_lost(
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = client_context.wrap_bio(incoming, outgoing, server_hostname="localhost")
     with secure.raw() as client:
-        while True:
-            try:
-                tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                client.sendall(outgoing.read())
-                incoming.write(client.recv(65536))
+        shake_hands(client, tls, incoming, outgoing)
         tls.write(b"at once")
         client.sendall(outgoing.read())
         secure.factory.next("made")
@@ -244,13 +250,7 @@ def test_a_client_s_goodbye_does_not_cut_the_answer(
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = client_context.wrap_bio(incoming, outgoing, server_hostname="localhost")
     with secure.raw() as client:
-        while True:
-            try:
-                tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                client.sendall(outgoing.read())
-                incoming.write(client.recv(65536))
+        shake_hands(client, tls, incoming, outgoing)
         client.sendall(outgoing.read())
         protocol, _ = secure.factory.next("made")
         tls.write(b"question")

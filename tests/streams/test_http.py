@@ -9,7 +9,7 @@ import h2.settings
 import pytest
 
 from daphne.errors import ApplicationError, ClientDisconnected
-from tests.protocols.bench import Bench, Event, Told, request, responses
+from tests.protocols.bench import Bench, Driven, Event, Told, request, responses
 from tests.protocols.http2_client import Client
 
 START: Event = {"type": "http.response.start", "status": 200}
@@ -61,26 +61,13 @@ BEGUN = {"sending", "sending with trailers", "trailing", "trailing on"}
 Serve = Callable[..., Bench]
 
 
-class Exchange:
+class Exchange(Driven):
     """One request in a given state."""
 
     def __init__(self, serve: Serve, state: str = "waiting", sent: bytes = b"") -> None:
-        self.told = Told()
-        self.bench = serve(self.told)
-        self.loop = self.bench.loop
-        self.connection = self.bench.exchange(sent or request())
+        super().__init__(serve, sent or request())
         for event in STATES[state]:
             self.send(event)
-
-    def send(self, event: Event) -> None:
-        self.loop.run(self.told.sends[0](event), within=1)
-
-    def receive(self) -> Event:
-        return self.loop.run(self.told.receives[0]())  # type: ignore[no-any-return]
-
-    def end(self, problem: BaseException | None = None) -> None:
-        self.told.finish(0, problem)
-        self.loop.settle()
 
 
 @pytest.mark.parametrize("input", INPUTS)
@@ -94,7 +81,7 @@ def test_every_event_in_every_state(serve: Serve, state: str, input: str) -> Non
         with pytest.raises(ApplicationError, match="Unexpected event"):
             exchange.send(INPUTS[input])
         assert exchange.connection.received == before, "something of a wrong event has been written"
-    exchange.end()
+    exchange.finish()
 
 
 @pytest.mark.parametrize("input", INPUTS)
@@ -108,7 +95,7 @@ def test_every_event_after_the_client_has_gone(serve: Serve, state: str, input: 
     with pytest.raises(expected):
         exchange.send(INPUTS[input])
     assert exchange.receive()["type"] in ("http.request", "http.disconnect")
-    exchange.end()
+    exchange.finish()
 
 
 @pytest.mark.parametrize("problem", [None, LookupError("secret")])
@@ -117,7 +104,7 @@ def test_the_end_of_the_application_in_every_state(
     serve: Serve, state: str, problem: Exception | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     exchange = Exchange(serve, state)
-    exchange.end(problem)
+    exchange.finish(problem)
     connection = exchange.connection
     (response,) = responses(connection)
     if state in COMPLETE:
@@ -148,20 +135,20 @@ def test_what_receive_says_in_every_state(serve: Serve, state: str) -> None:
         exchange.connection.reset()
         exchange.loop.settle()
         assert pending.result() == {"type": "http.disconnect"}
-    exchange.end()
+    exchange.finish()
 
 
 def test_an_unread_body_is_drained_before_the_disconnect(serve: Serve) -> None:
     exchange = Exchange(serve, "done", request("POST", "/", body=b"unread"))
     assert exchange.receive() == {"type": "http.request", "body": b"unread", "more_body": False}
     assert exchange.receive() == {"type": "http.disconnect"}
-    exchange.end()
+    exchange.finish()
 
 
 def test_a_body_that_is_not_complete_ends_with_the_disconnect(serve: Serve) -> None:
     exchange = Exchange(serve, "done", request("POST", "/", "Content-Length: 10") + b"part")
     assert exchange.receive() == {"type": "http.disconnect"}
-    exchange.end()
+    exchange.finish()
 
 
 def test_a_body_that_ends_after_the_answer_does_not_pass_for_a_whole_one(serve: Serve) -> None:
@@ -187,21 +174,21 @@ def test_several_receive_at_once(serve: Serve) -> None:
     third.cancel()
     exchange.bench.send(exchange.connection, b"ab", b"cd")
     assert {task.result()["body"] for task in (first, second)} == {b"ab", b"cd"}
-    exchange.end()
+    exchange.finish()
 
 
 def test_events_without_a_type(serve: Serve) -> None:
     exchange = Exchange(serve)
     with pytest.raises((KeyError, ValueError)):
         exchange.send({})
-    exchange.end()
+    exchange.finish()
 
 
 def test_a_file_that_is_not_there(serve: Serve, tmp_path: Path) -> None:
     exchange = Exchange(serve, "started")
     with pytest.raises(FileNotFoundError):
         exchange.send({"type": "http.response.pathsend", "path": str(tmp_path / "nothing")})
-    exchange.end(FileNotFoundError("as applications do"))
+    exchange.finish(FileNotFoundError("as applications do"))
     assert responses(exchange.connection)[0].status == 500
 
 
@@ -220,4 +207,4 @@ def test_nothing_goes_between_the_bytes_of_a_file(serve: Serve, tmp_path: Path) 
     exchange.loop.settle()
     assert sending.done()
     assert responses(exchange.connection)[0].body == path.read_bytes()
-    exchange.end()
+    exchange.finish()

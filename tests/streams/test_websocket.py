@@ -9,7 +9,7 @@ import pytest
 from daphne.errors import ApplicationError, ClientDisconnected
 from daphne.testing.frames import TEXT, client_frame, close_frame, read_frame
 from daphne.testing.sockets import handshake
-from tests.protocols.bench import Bench, Event, Told, responses
+from tests.protocols.bench import Bench, Driven, Event, responses
 
 ACCEPT: Event = {"type": "websocket.accept"}
 SEND: Event = {"type": "websocket.send", "text": "hi"}
@@ -58,27 +58,14 @@ OVER = {"closed", "refused", "denied"}
 Serve = Callable[..., Bench]
 
 
-class Socket:
+class Socket(Driven):
     """One WebSocket in a given state."""
 
     def __init__(self, serve: Serve, state: str) -> None:
-        self.told = Told()
-        self.bench = serve(self.told)
-        self.loop = self.bench.loop
-        self.connection = self.bench.exchange(handshake("/", []))
+        super().__init__(serve, handshake("/", []))
         for event in STATES[state]:
             self.send(event)
         self.sent = bytes(self.connection.received)
-
-    def send(self, event: Event) -> None:
-        self.loop.run(self.told.sends[0](event))
-
-    def receive(self) -> Event:
-        return self.loop.run(self.told.receives[0]())  # type: ignore[no-any-return]
-
-    def end(self, problem: BaseException | None = None) -> None:
-        self.told.finish(0, problem)
-        self.loop.settle()
 
 
 @pytest.mark.parametrize("input", INPUTS)
@@ -93,7 +80,7 @@ def test_every_event_in_every_state(serve: Serve, state: str, input: str) -> Non
             socket.send(INPUTS[input])
         assert socket.connection.received == socket.sent
     socket.connection.reset()
-    socket.end()
+    socket.finish()
 
 
 @pytest.mark.parametrize("input", INPUTS)
@@ -106,7 +93,7 @@ def test_every_event_after_the_client_has_gone(serve: Serve, state: str, input: 
         socket.send(INPUTS[input])
     assert socket.receive()["type"] == "websocket.connect"
     assert socket.receive()["type"] == "websocket.disconnect"
-    socket.end()
+    socket.finish()
 
 
 @pytest.mark.parametrize("problem", [None, LookupError("secret")])
@@ -115,7 +102,7 @@ def test_the_end_of_the_application_in_every_state(
     serve: Serve, state: str, problem: Exception | None
 ) -> None:
     socket = Socket(serve, state)
-    socket.end(problem)
+    socket.finish(problem)
     connection = socket.connection
     if state in ("open", "talking"):
         part = read_frame(bytes(connection.received[len(socket.sent) :]))
@@ -150,7 +137,7 @@ def test_what_receive_says_in_every_state(serve: Serve, state: str) -> None:
         socket.connection.reset()
         socket.loop.settle()
         assert pending.result() == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
-    socket.end()
+    socket.finish()
 
 
 def test_messages_that_wait_are_told_before_the_disconnect(serve: Serve) -> None:
@@ -160,4 +147,4 @@ def test_messages_that_wait_are_told_before_the_disconnect(serve: Serve) -> None
     socket.loop.settle()
     assert [socket.receive().get("text") for _ in range(3)] == [None, "one", "two"]
     assert socket.receive()["code"] == 1006
-    socket.end()
+    socket.finish()

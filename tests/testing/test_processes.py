@@ -213,6 +213,32 @@ def test_the_sizes_of_messages(option: str) -> None:
     assert [event["type"] for event in events] == ["websocket.connect", "websocket.disconnect"]
 
 
+def test_events_that_are_prepared_later_answer_the_next_event() -> None:
+    with DaphneTestingInstance() as instance:
+        instance.add_send_messages([{"type": "websocket.accept"}])
+        with socket.create_connection((instance.host, instance.port), 20) as client:
+            client.sendall(handshake("/", []))
+            assert client.recv(65536).startswith(b"HTTP/1.1 101 ")
+            assert instance.get_received()[1] == [{"type": "websocket.connect"}]
+            instance.add_send_messages([{"type": "websocket.send", "text": "one"}])
+            client.sendall(b"\x81\x83\0\0\0\0one")
+            assert client.recv(65536) == b"\x81\x03one"
+            instance.add_send_messages([{"type": "websocket.close", "code": 4000}])
+            client.sendall(b"\x82\x83\0\0\0\0two")
+            assert client.recv(65536) == b"\x88\x02\x0f\xa0"
+
+
+def test_what_was_received_is_whole_as_soon_as_the_response_is_there() -> None:
+    size = 1 << 20
+    with DaphneTestingInstance(request_buffer_size=size // 2 - 1) as instance:
+        instance.add_send_messages(RESPONSE)
+        head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size
+        answer(instance, head + b"x" * size, "POST")
+        _, events = instance.get_received()
+    assert [len(event.get("body", "")) for event in events] == [size // 2 - 1, size // 2 - 1, 2, 0]
+    assert events[-1] == {"type": "http.disconnect"}
+
+
 async def say_process(scope: Any, receive: Any, send: Any) -> None:
     """An application that says in which process it runs."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -357,6 +383,46 @@ def test_runs_side_by_side_share_no_files() -> None:
     ids = "|".join(str(run.pid) for run in runs)
     left = [path.name for path in Path(tempfile.gettempdir()).glob("daphne-*.testio")]
     assert not [name for name in left if re.match(rf"daphne-({ids})-", name)]
+
+
+class OwnRun(DaphneProcess):
+    """As harnesses for daphne 4 write it: it calls the reactor before the server runs."""
+
+    def run(self) -> None:
+        _reinstall_reactor()
+        from twisted.internet import reactor
+
+        from daphne.server import Server
+
+        def look() -> None:
+            if self.server.listening_addresses:
+                self.port.value = self.server.listening_addresses[0][1]
+                self.ready.set()
+            else:
+                reactor.callLater(0.01, look)  # type: ignore[attr-defined]
+
+        self.server = Server(self.get_application(), ["tcp:0:interface=127.0.0.1"], signal_handlers=False)
+        reactor.callLater(0, look)  # type: ignore[attr-defined]
+        self.server.run()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_process_with_a_run_of_its_own(method: Any) -> None:
+    script = f"""
+import multiprocessing, urllib.request
+import twisted.internet.reactor  # a parent may have any
+from tests.testing.test_processes import OwnRun, make_application
+if __name__ == "__main__":
+    multiprocessing.set_start_method({method!r})
+    process = OwnRun("localhost", make_application)
+    process.start()
+    assert process.ready.wait(20)
+    urllib.request.urlopen(f"http://127.0.0.1:{{process.port.value}}/").read()
+    process.terminate()
+    process.join()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_names_that_harnesses_import() -> None:

@@ -22,6 +22,7 @@ from django.utils import autoreload
 from daphne import __version__
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.errors import ConfigurationError, LifespanError
+from daphne.logs import said_already
 from daphne.management.certificates import self_made_certificate
 from daphne.management.django_settings import get_default_application, server_options
 from daphne.server import Server
@@ -109,7 +110,8 @@ class Command(RunserverCommand):  # type: ignore[misc]  # Django has no types
         try:
             self._serve(options, tls)
         except (ConfigurationError, LifespanError) as error:
-            self.stderr.write(f"Error: {error}")
+            if not said_already(error):
+                self.stderr.write(f"Error: {error}")
             # In the autoreloader's thread SystemExit would end the thread only.
             sys.stderr.flush()
             os._exit(1)

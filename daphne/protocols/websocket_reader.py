@@ -1,0 +1,189 @@
+"""Reading WebSocket frames: a short path for whole data frames, and Autobahn's parser behind it.
+
+The part of a WebSocketConnection that turns bytes into messages. Autobahn's own parser takes whatever is not
+a complete, masked, unfragmented, uncompressed data frame within the limits: control frames, fragments,
+compressed messages and every violation. Only this file touches the insides of that parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from autobahn.twisted.websocket import WebSocketServerProtocol
+from autobahn.websocket.protocol import TrafficStats
+from autobahn.websocket.utf8validator import Utf8Validator
+
+from daphne.protocols.masking import unmask
+from daphne.streams import closecodes
+
+if TYPE_CHECKING:
+    from daphne.protocols.site import Site
+
+_VIEW_FROM = 65536
+"""Bytes of payload from which a view costs less than a copy."""
+_SLICE = 4096
+"""Bytes that Autobahn's parser gets at a time: it copies what it has not read for every frame."""
+
+
+class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
+    """Reads frames. What inherits it delivers messages, answers control frames and fails connections."""
+
+    site: Site
+    transport: Any
+
+    # Start values of Autobahn's parser (its _connectionMade sets them in every instance).
+    data = b""
+    current_frame: Any = None
+    inside_message = False
+    message_data: Any = None
+    failedByMe = False
+    websocket_version = 13
+    trackedTimings = None
+    trafficStats = TrafficStats()  # which nobody reads
+    autoPingTimeoutCall = None
+    autoPingPending = None
+    wasMaxMessagePayloadSizeExceeded = False
+    wasMaxFramePayloadSizeExceeded = False
+    _perMessageCompress: Any = None
+
+    _pending: list[bytes] | None = None
+    """Pieces of a data frame that is not complete yet."""
+    _pending_size = 0
+    _wanted = 0
+    _with_autobahn = False
+    """Whether Autobahn's parser is within a frame or a message."""
+    _fragments = 0
+    _deliver: Callable[[str | bytes], None]
+    """Takes each message that is complete."""
+    _heard_at = 0.0
+    """When the last bytes came."""
+    _muted = False
+    """Whether no more is read."""
+
+    def _fail_connection(self, code: int = closecodes.GOING_AWAY, reason: str = "") -> None:
+        """_Fail the WebSocket Connection_ (RFC 6455 section 7.1.7); Autobahn's parser calls it, too."""
+        raise NotImplementedError
+
+    @property
+    def utf8validator(self) -> Any:
+        """Autobahn's incremental validator, made when a message needs it."""
+        validator = self.__dict__.get("_validator")
+        if validator is None:
+            validator = self.__dict__["_validator"] = Utf8Validator()
+        return validator
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes from the client, however they are split."""
+        if self._muted:
+            return
+        self._heard_at = self.site.loop.time()
+        if self._pending is not None:
+            self._pending.append(data)
+            self._pending_size += len(data)
+            if self._pending_size < self._wanted:
+                return
+            data = b"".join(self._pending)
+            self._pending = None
+        while data and not self._muted and self.state != self.STATE_CLOSED:
+            data = self._to_autobahn(data) if self._with_autobahn else self._read_frames(data)
+
+    def _read_frames(self, data: bytes) -> bytes:
+        """Read whole data frames as long as there are any; what is for Autobahn's parser."""
+        at, size = 0, len(data)
+        while size - at >= 6:
+            first, second = data[at], data[at + 1]
+            if first not in (0x81, 0x82) or second < 0x80 or self._perMessageCompress is not None:
+                break
+            length = second & 0x7F
+            start = at + 6
+            if length > 125:
+                extended = 2 if length == 126 else 8
+                start += extended
+                if start > size:
+                    self._hold(data[at:], start - at)
+                    return b""
+                length = int.from_bytes(data[at + 2 : at + 2 + extended], "big")
+                if length < (126 if extended == 2 else 65536):
+                    break
+            if (
+                0 < self.maxFramePayloadSize < length
+                or 0 < self.maxMessagePayloadSize < length
+                or length >> 63
+            ):
+                break
+            end = start + length
+            if end > size:
+                self._hold(data[at:], end - at)
+                return b""
+            masked = data[start:end] if length < _VIEW_FROM else memoryview(data)[start:end]
+            payload = unmask(data[start - 4 : start], masked)
+            at = end
+            if first == 0x81:
+                try:
+                    self._deliver(payload.decode("utf-8"))
+                except UnicodeDecodeError:
+                    self._fail_connection(closecodes.INVALID_PAYLOAD, "text that is not UTF-8")
+                    return b""
+            else:
+                self._deliver(bytes(payload))
+        rest = data[at:] if at else data
+        short = 0 < len(rest) < 6 and rest[0] in (0x81, 0x82) and self._perMessageCompress is None
+        if short and (len(rest) == 1 or rest[1] >= 0x80):
+            self._hold(rest, 2 if len(rest) == 1 else 6)
+            return b""
+        self._with_autobahn = bool(rest)
+        return rest
+
+    def _hold(self, data: bytes, wanted: int) -> None:
+        """Keep the pieces of one frame until `wanted` bytes of it are there."""
+        if wanted > len(data):
+            self._pending = [data]
+            self._pending_size = len(data)
+            self._wanted = wanted
+
+    def _to_autobahn(self, data: bytes) -> bytes:
+        """Let Autobahn's parser go on until it is at the end of a message; what it has not seen."""
+        at = 0
+        while at < len(data) and not self._muted and self.state != self.STATE_CLOSED:
+            rest = 0
+            if self.current_frame is not None:
+                rest = self.current_frame.length - self.current_frame_masker.pointer()
+            step = self._next_step(data, at) or max(_SLICE, rest)
+            self.data += data[at : at + step]
+            at += step
+            self.consumeData()
+            if self.current_frame is None and not self.inside_message and not self.data:
+                self._with_autobahn = False
+                break
+        return data[at:]
+
+    def _next_step(self, data: bytes, at: int) -> int:
+        """The size of a whole control frame at `at`, so that what follows can take the short path; or 0."""
+        if self.data or self.current_frame is not None or len(data) - at < 6 or not 0x88 <= data[at] <= 0x8A:
+            return 0
+        size = 6 + (data[at + 1] & 0x7F)
+        return size if data[at + 1] >= 0x80 and size <= 131 and size <= len(data) - at else 0
+
+    # ---- Autobahn's calls ------------------------------------------------------------------------
+
+    def onMessageFrameBegin(self, length: int) -> None:
+        """A data frame begins: besides Autobahn's limits on size, count the fragments."""
+        if self.message_data:
+            self._fragments += 1
+            if 0 < self.site.settings.websocket_max_fragments < self._fragments:
+                self._fail_connection(closecodes.POLICY_VIOLATION, "too many fragments")
+        else:
+            self._fragments = 1
+        super().onMessageFrameBegin(length)
+
+    def onMessageEnd(self) -> None:
+        """A message that came over Autobahn's path is complete."""
+        if not self.failedByMe:
+            message = b"".join(self.message_data)
+            self._deliver(message if self.message_is_binary else message.decode("utf-8"))
+        self.message_data = None
+
+    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
+        """Each frame that Autobahn makes (pongs, compressed messages) goes out at once, past its queue."""
+        self.transport.write(data)

@@ -188,6 +188,9 @@ from twisted.internet import reactor
 server = Server(channel_layer=ChannelLayer(), endpoints=["tcp:interface=127.0.0.1:port=0"], {more})
 
 def resolve():
+    if not server.listening_addresses:
+        reactor.callLater(0.1, resolve)
+        return
     port = server.listeners[0].result.getHost().port
     say(port=port, same=server.listening_addresses == [("127.0.0.1", port)])
     server.stop()

@@ -221,7 +221,7 @@ class ConnectionLife(ResponseWriting, Protocol):
         if self._body_paused:
             self._resume_reading()
         self.transport.unregisterProducer()
-        self._sent_some()
+        self.flush_in_time()
         if linger and not self._input_ended and hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
             self._idle.set(_LINGER)
@@ -230,7 +230,7 @@ class ConnectionLife(ResponseWriting, Protocol):
             self._idle.set(_FLUSH)
 
     def _idle_expired(self) -> None:
-        if self._sent_some():
+        if (self._closing or self.write_paused) and self._sent_some():
             self._idle.set(_FLUSH)  # the client still takes our last answer
         elif self._closing:
             self.transport.abortConnection()

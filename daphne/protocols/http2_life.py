@@ -121,7 +121,7 @@ class ConnectionLife(Outflow):
     # ---- the end ---------------------------------------------------------------------------------
 
     def _idle_expired(self) -> None:
-        if self._sent_some():
+        if (self.closing or self.write_paused) and self._sent_some():
             self.idle.set(_FLUSH)  # the client still takes our last answers
         elif self.closing:
             self.transport.abortConnection()
@@ -165,7 +165,7 @@ class ConnectionLife(Outflow):
         self.output.goaway(self.reader.highest, code, reason)
         self.output.flush()
         self.transport.unregisterProducer()
-        self._sent_some()
+        self.flush_in_time()
         if linger and hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
             self.idle.set(_LINGER)

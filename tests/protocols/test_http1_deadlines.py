@@ -258,6 +258,33 @@ def test_the_last_bytes_of_a_connection_are_not_waited_for_for_ever(serve: Serve
     assert connection.was_reset
 
 
+@pytest.mark.parametrize("line", ["Connection: close", "X: y"])
+@pytest.mark.parametrize("size", [60_000, 600_000])
+def test_a_client_that_takes_drops_does_not_win_time(serve: Serve, line: str, size: int) -> None:
+    """Whether it is the application that waits for it, or nobody any more."""
+    bench = serve(answering(b"x" * size), min_response_rate=1000, rate_grace=5, keep_alive_timeout=60)
+    connection = bench.connect()
+    connection.stop_reading()
+    bench.send(connection, request("GET", "/", line))
+    for _ in range(14):
+        bench.loop.advance(10)
+        connection.take(10)
+    assert connection.was_reset
+
+
+@pytest.mark.parametrize("line", ["Connection: close", "X: y"])
+def test_a_client_that_takes_the_last_answer_at_the_rate_gets_it_all(serve: Serve, line: str) -> None:
+    bench = serve(answering(b"x" * 600_000), min_response_rate=1000, rate_grace=5, keep_alive_timeout=60)
+    connection = bench.connect()
+    connection.stop_reading()
+    bench.send(connection, request("GET", "/", line))
+    for _ in range(62):
+        bench.loop.advance(10)
+        connection.take(10_500)
+    assert not connection.was_reset
+    assert len(responses(connection)[0].body) == 600_000
+
+
 def test_a_client_that_goes_on_sending_after_a_refusal_is_cut_off_in_the_end(serve: Serve) -> None:
     bench = serve(echo, max_body_size=10)
     connection = bench.exchange(request("POST", "/", "Content-Length: 100000"))

@@ -237,6 +237,8 @@ class ConnectionLife(ResponseWriting, Protocol):
         elif self._held and self.stream is None:
             self._refuse(RequestRefused(408, "request head too slow", limit="request_head_timeout"))
         else:
+            facts = self.facts or self.site.facts(self.transport)
+            self.site.closed_idle(self._served > 0, facts.client)
             self._close(linger=False)
 
     def drain(self) -> None:

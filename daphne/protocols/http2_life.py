@@ -41,6 +41,8 @@ class ConnectionLife(Outflow):
     output: Output
     reader: FrameReader
     exchanges: dict[int, Exchange]
+    _greeted: bool
+    """Whether the client's settings have come."""
 
     def begin_life(self, site: Site) -> None:
         """Make the deadlines, none of which runs yet."""
@@ -126,6 +128,7 @@ class ConnectionLife(Outflow):
         elif self.closing:
             self.transport.abortConnection()
         else:
+            self.site.closed_idle(self._greeted, self.facts.client)
             self._close(frames.NO_ERROR, "idle", linger=False)
 
     def drain(self) -> None:

@@ -138,6 +138,7 @@ def test_connections_that_say_nothing(watched: Watched) -> None:
     with peers(watched, 300 * SCALE) as all_peers:
         watched.serves_others()
         assert all(peer.read_to_end() == b"" for peer in all_peers)
+        assert "Limit --request-head-timeout reached" in watched.said()
     watched.grew_by_less_than(8 * MEGABYTE * SCALE)
 
 

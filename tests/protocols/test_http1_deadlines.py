@@ -29,11 +29,13 @@ def ends_after(bench: Bench, connection: MemoryConnection, seconds: float) -> No
 
 
 @pytest.mark.parametrize("seconds", [10, 3])
-def test_a_client_that_says_nothing(serve: Serve, seconds: float) -> None:
+def test_a_client_that_says_nothing(serve: Serve, seconds: float, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     bench = serve(echo, request_head_timeout=seconds)
-    connection = bench.connect()
-    ends_after(bench, connection, seconds)
-    assert not connection.received
+    connections = [bench.connect() for _ in range(100)]
+    ends_after(bench, connections[0], seconds)
+    assert not any(connection.received for connection in connections)
+    assert caplog.text.count("Limit --request-head-timeout reached by ('127.0.0.1', 50000)") == 1
 
 
 @pytest.mark.parametrize("first", [b"G", request()[:-1], b"\r\nGET"])
@@ -68,7 +70,8 @@ def test_a_head_timeout_of_0_is_none(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("seconds", [60, 5])
-def test_an_idle_connection(serve: Serve, seconds: float) -> None:
+def test_an_idle_connection(serve: Serve, seconds: float, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     bench = serve(answering(), keep_alive_timeout=seconds)
     connection = bench.exchange(request())
     bench.loop.advance(seconds - 0.1)
@@ -76,6 +79,7 @@ def test_an_idle_connection(serve: Serve, seconds: float) -> None:
     ends_after(bench, connection, seconds)
     assert len(responses(connection)) == 2
     assert not connection.was_reset
+    assert not fired(caplog, "")  # it is no news: a line for those who debug
 
 
 def test_a_keep_alive_timeout_of_0_is_none(serve: Serve) -> None:

@@ -205,8 +205,8 @@ class Site(Factory):
         logger.log(level, "Limit --%s reached by %s%s", limit.replace("_", "-"), peer, more)
 
     def closed_idle(self, used: bool, peer: Any) -> None:
-        """Note a connection that is closed since it has been idle: daily business once it has been `used`, and
-        where it has not, no surprise either (browsers connect in advance), unlike a request that does not end.
+        """Note a connection that is closed since it has been idle: daily business once it has been `used`;
+        if it has not, no surprise either (browsers connect in advance), unlike a request that does not end.
         """
         if used:
             self.limit_fired("keep_alive_timeout", peer, logging.DEBUG)

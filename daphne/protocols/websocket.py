@@ -4,9 +4,9 @@ whole data frames.
 Made by http1 and http2 when the application accepts; reads and writes frames on the transport that it is
 given (a connection, or one HTTP/2 stream) and passes messages to its WebSocketStream.
 
-Autobahn's own parser takes whatever is not a complete, masked, unfragmented, uncompressed data frame within
-the limits: control frames, fragments, compressed messages and every violation. This file is the only one that
-touches Autobahn's insides.
+Autobahn's own parser takes whatever is not a complete, masked ping or pong or unfragmented, uncompressed data
+frame within the limits: close frames, fragments, compressed messages and every violation. This file is the
+only one that touches Autobahn's insides.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ _SLICE = 4096
 """Bytes that Autobahn's parser gets at a time: it copies what it has not read for every frame."""
 _LINGER = 2.0
 """Seconds that the peer has to read our close frame after we failed the connection."""
+_PINGS_IN_A_ROW = 64
+"""Pings and pongs after which others get a turn: the loop reads some megabytes of one client in a turn."""
 _TOO_MANY_MESSAGES = "too many messages"
 _FLUSH = 60.0
 """Seconds that the peer has to read what is left after its own end."""
@@ -152,6 +154,8 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
     _pinged_at = 0.0
     _lifetime: Any = None
     _muted = False
+    _pings = 0
+    """Pings and pongs since others had a turn."""
 
     def __init__(self, stream: WebSocketStream, extensions: str) -> None:
         # Not Autobahn's __init__: its futures and transport details are not used.
@@ -242,14 +246,39 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
                 return
             data = b"".join(self._pending)
             self._pending = None
-        while data and not self._muted and self.state != self.STATE_CLOSED:
+        self._pings = 0
+        while data and not self._muted and self.state != self.STATE_CLOSED and self._pings < _PINGS_IN_A_ROW:
             data = self._to_autobahn(data) if self._with_autobahn else self._read_frames(data)
+        if self._pings >= _PINGS_IN_A_ROW and not self._muted:
+            if data:
+                self._pending, self._pending_size, self._wanted = [data], len(data), 0
+            self.transport.pauseProducing()
+            self.site.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        """Others have had their turn."""
+        if self._muted or self.state == self.STATE_CLOSED:
+            return
+        if not self._reading_paused:
+            self.transport.resumeProducing()
+        self.dataReceived(b"")
 
     def _read_frames(self, data: bytes) -> bytes:
-        """Read whole data frames as long as there are any; what is for Autobahn's parser."""
+        """Read whole frames as long as there are any of the usual kinds; what is for Autobahn's parser."""
         at, size = 0, len(data)
         while size - at >= 6:
             first, second = data[at], data[at + 1]
+            if first in (0x89, 0x8A) and 0x80 <= second <= 0xFD:
+                end = at + 6 + (second & 0x7F)
+                if end > size:
+                    self._hold(data[at:], end - at)
+                    return b""
+                payload = unmask(data[at + 2 : at + 6], data[at + 6 : end])
+                (self._onPing if first == 0x89 else self._onPong)(bytes(payload))
+                at = end
+                if self._pings >= _PINGS_IN_A_ROW:
+                    return data[at:]
+                continue
             if first not in (0x81, 0x82) or second < 0x80 or self._perMessageCompress is not None:
                 break
             length = second & 0x7F
@@ -285,7 +314,8 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
             else:
                 self._deliver(bytes(payload))
         rest = data[at:] if at else data
-        short = 0 < len(rest) < 6 and rest[0] in (0x81, 0x82) and self._perMessageCompress is None
+        plain = (0x89, 0x8A) if self._perMessageCompress is not None else (0x81, 0x82, 0x89, 0x8A)
+        short = 0 < len(rest) < 6 and rest[0] in plain
         if short and (len(rest) == 1 or rest[1] >= 0x80):
             self._hold(rest, 2 if len(rest) == 1 else 6)
             return b""
@@ -310,6 +340,8 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
             self.data += data[at : at + step]
             at += step
             self.consumeData()
+            if self._pings >= _PINGS_IN_A_ROW:
+                break
             if self.current_frame is None and not self.inside_message and not self.data:
                 self._with_autobahn = False
                 break
@@ -357,11 +389,14 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         self.transport.write(data)
 
     def _onPing(self, payload: bytes) -> None:
-        if not self.write_paused:  # a peer that does not read gets no pongs to pile up
-            self.sendPong(payload)
+        """Answer, but a peer that does not read gets no pongs to pile up."""
+        self._pings += 1
+        if not self.write_paused and self.state == self.STATE_OPEN:
+            self.transport.write(bytes((0x8A, len(payload))) + payload)
 
     def _onPong(self, payload: bytes) -> None:
         """Any frame counts as life (dataReceived noted it); nothing more to do."""
+        self._pings += 1
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:
         """The peer closes, or answers our close (RFC 6455 section 7)."""

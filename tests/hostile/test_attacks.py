@@ -1,7 +1,9 @@
 """Attacks that want time, memory or attention (R3, R16 to R22, R31): what they get is bounded.
 
 Each attack states that other clients are served meanwhile, by how much memory may grow, what the log says,
-and that nothing is left afterwards. DAPHNE_ATTACK_SCALE=10 attacks with ten times as much.
+and that nothing is left afterwards. DAPHNE_ATTACK_SCALE=10 attacks with ten times as much. With
+DAPHNE_TEST_LATENCY=FILE a bystander asks all the while, and its times go to that file, a line for each attack
+(docs/security.rst has them): on the clock they mean nothing unless the machine is idle.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import pytest
 from hyperframe import frame as frames
 
 from daphne.testing.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, client_frame
+from tests.hostile.bystander import Bystander
 from tests.hostile.client import MODES, PLAIN, Peer, Watched
 from tests.hostile.http2 import Peer2
 from tests.protocols.http2_client import request_fields
@@ -26,6 +29,7 @@ from tests.servers import DEADLINE, Process, serving
 pytestmark = pytest.mark.xdist_group("hostile attacks")
 
 SCALE = int(os.environ.get("DAPHNE_ATTACK_SCALE", "1"))
+LATENCY = os.environ.get("DAPHNE_TEST_LATENCY")
 MEGABYTE = 1 << 20
 QUICK = (
     *(
@@ -52,13 +56,26 @@ def quick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield server
 
 
+@pytest.fixture(scope="module")
+def bystander(quick: Process) -> Iterator[Bystander | None]:
+    if LATENCY is None:
+        yield None
+        return
+    with Bystander(quick, quick.log.with_suffix(".times")) as bystander:
+        yield bystander
+
+
 @pytest.fixture
-def watched(quick: Process) -> Iterator[Watched]:
+def watched(quick: Process, bystander: Bystander | None, request: pytest.FixtureRequest) -> Iterator[Watched]:
     """The server, which must serve others, and hold no more than before, when the attack is over."""
-    watched = Watched(quick)
+    watched = Watched(quick, others=bystander is not None)
+    begin = time.monotonic_ns()
     yield watched
+    grown = watched.memory() - watched.memory_before
     watched.serves_others()
     watched.is_as_before()
+    if bystander is not None and LATENCY:
+        bystander.write(LATENCY, request.node.name, begin, grown)
 
 
 @contextlib.contextmanager

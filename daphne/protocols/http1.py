@@ -139,6 +139,8 @@ class HTTP1Connection(Upgrading):
         self.request = head
         if self.facts is None:
             self.facts = self.site.facts(self.transport)
+        if head.scheme is not None:
+            negotiation.check_scheme(head, self.facts)
         if self.site.draining or self._served == self.site.settings.max_requests_per_connection:
             self.keep_alive = False
         elif head.http_version == "1.1":

@@ -247,21 +247,23 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
             data = b"".join(self._pending)
             self._pending = None
         self._pings = 0
-        while data and not self._muted and self.state != self.STATE_CLOSED and self._pings < _PINGS_IN_A_ROW:
+        while data and not (self._reading_paused or self._muted or self.state == self.STATE_CLOSED):
             data = self._to_autobahn(data) if self._with_autobahn else self._read_frames(data)
-        if self._pings >= _PINGS_IN_A_ROW and not self._muted:
+            if self._pings >= _PINGS_IN_A_ROW:
+                break
+        if (self._reading_paused or self._pings >= _PINGS_IN_A_ROW) and not self._muted:
+            # The rest waits for the application, or for others to have their turn.
             if data:
                 self._pending, self._pending_size, self._wanted = [data], len(data), 0
-            self.transport.pauseProducing()
-            self.site.loop.call_soon(self._read_on)
+            if not self._reading_paused:
+                self.transport.pauseProducing()
+                self.site.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        """Others have had their turn."""
-        if self._muted or self.state == self.STATE_CLOSED:
-            return
-        if not self._reading_paused:
+        """Take what has waited."""
+        if not (self._reading_paused or self._muted or self.state == self.STATE_CLOSED):
             self.transport.resumeProducing()
-        self.dataReceived(b"")
+            self.dataReceived(b"")
 
     def _read_frames(self, data: bytes) -> bytes:
         """Read whole frames as long as there are any of the usual kinds; what is for Autobahn's parser."""
@@ -313,6 +315,8 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
                     return b""
             else:
                 self._deliver(bytes(payload))
+            if self._reading_paused:
+                return data[at:]
         rest = data[at:] if at else data
         plain = (0x89, 0x8A) if self._perMessageCompress is not None else (0x81, 0x82, 0x89, 0x8A)
         short = 0 < len(rest) < 6 and rest[0] in plain
@@ -340,7 +344,7 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
             self.data += data[at : at + step]
             at += step
             self.consumeData()
-            if self._pings >= _PINGS_IN_A_ROW:
+            if self._reading_paused or self._pings >= _PINGS_IN_A_ROW:
                 break
             if self.current_frame is None and not self.inside_message and not self.data:
                 self._with_autobahn = False
@@ -503,7 +507,10 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
         """Read on."""
         if self._reading_paused:
             self._reading_paused = False
-            self.transport.resumeProducing()
+            if self._pending is None:
+                self.transport.resumeProducing()
+            else:
+                self.site.loop.call_soon(self._read_on)
 
     _reading_paused = False
 

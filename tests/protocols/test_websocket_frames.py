@@ -368,3 +368,19 @@ def test_a_flood_of_pings_leaves_others_their_turn(serve: Serve, within: bool, o
     assert others[-1] >= 10
     assert len(socket.read()) == (1000 if opcode == PING else 0)
     socket.finish()
+
+
+@pytest.mark.parametrize("fragments", [1, 2])
+def test_what_an_application_is_behind_with_is_kept_as_it_came(serve: Serve, fragments: int) -> None:
+    """Messages take several times the memory of their frames, and one read brings thousands of small ones."""
+    socket = Open(serve, websocket_max_queue=10_000)
+    message = client_frame(TEXT, b"a", final=False) + client_frame(CONTINUATION, b"b")
+    if fragments == 1:
+        message = client_frame(TEXT, b"ab")
+    socket.write(message * 5000 + close_frame(1000))
+    [stream] = socket.bench.server.service.runner.streams
+    assert stream._queued < 20_000
+    received = [socket.receive() for _ in range(5001)]
+    assert [event["text"] for event in received[:-1]] == ["ab"] * 5000
+    assert received[-1]["code"] == 1000
+    socket.finish()

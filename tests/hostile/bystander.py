@@ -51,13 +51,15 @@ class Bystander:
                 return times
             time.sleep(PACE * 10)
 
-    def write(self, path: str, attack: str, begin: int, grown: int) -> None:
+    def write(self, path: str, attack: str, begin: int, turn: float, grown: int) -> None:
         """Append a line to the file `path`: the medians before and since the beginning of the attack in
-        microseconds, the longest answer in milliseconds, and by how many MB the server has grown."""
+        microseconds, the longest answer and the longest turn in milliseconds, by how many MB the server has
+        grown."""
         times = self._since(begin)
         medians = [f"{statistics.median(some) / 1000:.0f}" for some in (self._before, times)]
         with open(path, "a") as file:
-            print(attack, *medians, f"{max(times) / 1e6:.1f}", f"{grown / 1e6:.1f}", sep="\t", file=file)
+            numbers = (max(times) / 1e6, turn * 1e3, grown / 1e6)
+            print(attack, *medians, *[f"{number:.1f}" for number in numbers], sep="\t", file=file)
 
 
 def main(host: str, port: str) -> None:

@@ -139,7 +139,14 @@ class Watched:
             assert statuses(self.address, LAST) == [200]
         self.before = counts_once(self.address, lambda now: now["admitted"] == 1 + others)
         self.memory_before = self.memory()
+        self.longest_turn()
         self._said = len(server.output)
+
+    def longest_turn(self) -> float:
+        """See target.longest_turn."""
+        with Peer(self.address) as peer:
+            peer.send(b"GET /turn HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            return float(peer.answer().body)
 
     def memory(self) -> int:
         """Bytes of memory that the server's process has."""

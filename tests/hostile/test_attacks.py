@@ -1,9 +1,9 @@
 """Attacks that want time, memory or attention (R3, R16 to R22, R31): what they get is bounded.
 
-Each attack states that other clients are served meanwhile, by how much memory may grow, what the log says,
-and that nothing is left afterwards. DAPHNE_ATTACK_SCALE=10 attacks with ten times as much. With
-DAPHNE_TEST_LATENCY=FILE a bystander asks all the while, and its times go to that file, a line for each attack
-(docs/security.rst has them): on the clock they mean nothing unless the machine is idle.
+Each attack states that other clients are served meanwhile and how long they wait at worst, by how much
+memory may grow, what the log says, and that nothing is left afterwards. DAPHNE_ATTACK_SCALE=10 attacks with
+ten times as much. With DAPHNE_TEST_LATENCY=FILE a bystander asks all the while, and its times go to that
+file, a line for each attack (docs/security.rst has them): they mean nothing unless the machine is idle.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ pytestmark = pytest.mark.xdist_group("hostile attacks")
 
 SCALE = int(os.environ.get("DAPHNE_ATTACK_SCALE", "1"))
 LATENCY = os.environ.get("DAPHNE_TEST_LATENCY")
+LONGEST_TURN = 0.1
+"""CPU seconds in one turn of the server's loop: what an attack costs others at worst, if not on the clock."""
 MEGABYTE = 1 << 20
 QUICK = (
     *(
@@ -71,11 +73,13 @@ def watched(quick: Process, bystander: Bystander | None, request: pytest.Fixture
     watched = Watched(quick, others=bystander is not None)
     begin = time.monotonic_ns()
     yield watched
+    turn = watched.longest_turn()
     grown = watched.memory() - watched.memory_before
     watched.serves_others()
     watched.is_as_before()
+    assert turn < LONGEST_TURN, f"others had to wait for {turn} s"
     if bystander is not None and LATENCY:
-        bystander.write(LATENCY, request.node.name, begin, grown)
+        bystander.write(LATENCY, request.node.name, begin, turn, grown)
 
 
 @contextlib.contextmanager

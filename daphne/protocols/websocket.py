@@ -51,8 +51,9 @@ _SLICE = 4096
 """Bytes that Autobahn's parser gets at a time: it copies what it has not read for every frame."""
 _LINGER = 2.0
 """Seconds that the peer has to read our close frame after we failed the connection."""
-_PINGS_IN_A_ROW = 64
-"""Pings and pongs after which others get a turn: the loop reads some megabytes of one client in a turn."""
+_COSTLY_IN_A_ROW = 64
+"""Pings, pongs and fragments after which others get a turn: the loop reads some megabytes of one client in a
+turn."""
 _TOO_MANY_MESSAGES = "too many messages"
 _FLUSH = 60.0
 """Seconds that the peer has to read what is left after its own end."""
@@ -154,8 +155,8 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
     _pinged_at = 0.0
     _lifetime: Any = None
     _muted = False
-    _pings = 0
-    """Pings and pongs since others had a turn."""
+    _costly = 0
+    """Pings, pongs and fragments since others had a turn."""
 
     def __init__(self, stream: WebSocketStream, extensions: str) -> None:
         # Not Autobahn's __init__: its futures and transport details are not used.
@@ -246,12 +247,12 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
                 return
             data = b"".join(self._pending)
             self._pending = None
-        self._pings = 0
+        self._costly = 0
         while data and not (self._reading_paused or self._muted or self.state == self.STATE_CLOSED):
             data = self._to_autobahn(data) if self._with_autobahn else self._read_frames(data)
-            if self._pings >= _PINGS_IN_A_ROW:
+            if self._costly >= _COSTLY_IN_A_ROW:
                 break
-        if (self._reading_paused or self._pings >= _PINGS_IN_A_ROW) and not self._muted:
+        if (self._reading_paused or self._costly >= _COSTLY_IN_A_ROW) and not self._muted:
             # The rest waits for the application, or for others to have their turn.
             if data:
                 self._pending, self._pending_size, self._wanted = [data], len(data), 0
@@ -278,7 +279,7 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
                 payload = unmask(data[at + 2 : at + 6], data[at + 6 : end])
                 (self._onPing if first == 0x89 else self._onPong)(bytes(payload))
                 at = end
-                if self._pings >= _PINGS_IN_A_ROW:
+                if self._costly >= _COSTLY_IN_A_ROW:
                     return data[at:]
                 continue
             if first not in (0x81, 0x82) or second < 0x80 or self._perMessageCompress is not None:
@@ -344,7 +345,7 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
             self.data += data[at : at + step]
             at += step
             self.consumeData()
-            if self._reading_paused or self._pings >= _PINGS_IN_A_ROW:
+            if self._reading_paused or self._costly >= _COSTLY_IN_A_ROW:
                 break
             if self.current_frame is None and not self.inside_message and not self.data:
                 self._with_autobahn = False
@@ -362,6 +363,7 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
 
     def onMessageFrameBegin(self, length: int) -> None:
         """A data frame begins: besides Autobahn's limits on size, count the fragments."""
+        self._costly += 1
         if self.message_data:
             self._fragments += 1
             if 0 < self.site.settings.websocket_max_fragments < self._fragments:
@@ -394,13 +396,13 @@ class WebSocketConnection(Outflow, WebSocketServerProtocol):  # type: ignore[mis
 
     def _onPing(self, payload: bytes) -> None:
         """Answer, but a peer that does not read gets no pongs to pile up."""
-        self._pings += 1
+        self._costly += 1
         if not self.write_paused and self.state == self.STATE_OPEN:
             self.transport.write(bytes((0x8A, len(payload))) + payload)
 
     def _onPong(self, payload: bytes) -> None:
         """Any frame counts as life (dataReceived noted it); nothing more to do."""
-        self._pings += 1
+        self._costly += 1
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:
         """The peer closes, or answers our close (RFC 6455 section 7)."""

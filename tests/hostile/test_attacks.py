@@ -305,3 +305,12 @@ def test_a_flood_of_frames(watched: Watched, frame: frames.Frame) -> None:
         watched.waits_for("Limit --http2-max-frames-per-second reached")
         watched.serves_others()
     watched.grew_by_less_than(8 * MEGABYTE)
+
+
+def test_a_flood_of_tiny_frames(watched: Watched) -> None:
+    """They carry something, and so are within the limits: they are served, but in turns with others."""
+    with Peer2(watched.address) as peer:
+        peer.write(peer.headers(1, request_fields("POST", path="/unread"), "END_HEADERS"))
+        pour(peer, frames.DataFrame(1, b"x").serialize() * 1000, 2 * MEGABYTE * SCALE)
+        watched.serves_others()
+    watched.grew_by_less_than(8 * MEGABYTE)

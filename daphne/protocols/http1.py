@@ -76,6 +76,11 @@ class HTTP1Connection(Upgrading):
             while data:
                 if self._body is not None:
                     data = self._take_body(data)
+                    if data and self._body is not None:
+                        self._held = data
+                        self.transport.pauseProducing()
+                        self.site.loop.call_soon(self._take_more_body)
+                        break
                 elif self.stream is not None or self._closing or self._successor is not None:
                     self._hold(data)
                     break

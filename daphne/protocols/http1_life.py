@@ -306,3 +306,14 @@ class ConnectionLife(ResponseWriting, Protocol):
     def _resume_reading(self) -> None:
         self._body_paused = False
         self.transport.resumeProducing()
+        if self._body is not None and self._held:
+            self.site.loop.call_soon(self._take_more_body)
+
+    def _take_more_body(self) -> None:
+        """Go on with a body of many small chunks: others have had their turn, the application caught up."""
+        if self._body_paused:
+            return
+        self.transport.resumeProducing()
+        if self._body is not None and self._held:
+            data, self._held = self._held, b""
+            self._take(data)

@@ -204,6 +204,14 @@ def test_a_flood_of_chunk_extensions(watched: Watched) -> None:
     watched.grew_by_less_than(8 * MEGABYTE)
 
 
+def test_a_flood_of_small_chunks(watched: Watched) -> None:
+    with Peer(watched.address) as peer:
+        peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        pour(peer, b"1\r\nx\r\n" * 10_000, 2 * MEGABYTE * SCALE)
+        watched.serves_others()
+    watched.grew_by_less_than(8 * MEGABYTE)
+
+
 def test_a_body_that_nobody_reads(watched: Watched) -> None:
     with Peer(watched.address) as peer:
         peer.send(b"POST /unread HTTP/1.1\r\nHost: a\r\nContent-Length: 900000000\r\n\r\n")

@@ -28,6 +28,8 @@ logger = logging.getLogger("daphne.server")
 
 _CLEAN_UP = 1.0
 """Seconds that cancelled applications have to clean up."""
+_ACCEPT_AGAIN = 1.0
+"""Seconds between two looks whether there are file descriptors for new connections."""
 _CLOSES_A_SECOND = 100
 """WebSockets that a stopping server closes in a second: their clients shall not come back in one wave."""
 
@@ -52,6 +54,8 @@ class Service:
         self._worker: Any = None
         self._worker_task: asyncio.Task[Any] | None = None
         self._stopping: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        """When accepting goes on that pauses for want of file descriptors."""
 
     async def start(self, reactor: Any, endpoints: list[str]) -> None:
         """Start the application, then listen on every endpoint string.
@@ -71,6 +75,8 @@ class Service:
         )
         site.admission.full = self._pause_accepting
         site.admission.room = self._resume_accepting
+        if not isinstance(loop, asyncio.BaseEventLoop):  # libuv is mute; asyncio itself says so and waits
+            site.admission.short = self._pause_for_descriptors
         self._lifespan = Lifespan(application, lifespan_mode)
         try:
             await self._lifespan.startup()
@@ -122,15 +128,39 @@ class Service:
     def _pause_accepting(self) -> None:
         assert self.site is not None
         self.site.limit_fired("max_connections", "all peers together; new ones wait")
+        self._pause_ports()
+
+    def _pause_for_descriptors(self, descriptor: int) -> None:
+        if self._retry is None:
+            logger.error("File descriptors run out (%d are in use); new connections wait", descriptor)
+            self._pause_ports()
+            self._retry_soon()
+
+    def _pause_ports(self) -> None:
         for port in self.ports:
             if hasattr(port, "pauseAccepting"):
                 port.pauseAccepting()
 
+    def _retry_soon(self) -> None:
+        assert self.site is not None
+        self._retry = self.site.loop.call_later(_ACCEPT_AGAIN, self._accept_again)
+
+    def _accept_again(self) -> None:
+        self._retry = None
+        assert self.site is not None
+        if not self.site.admission.is_full:
+            self._resume_accepting()
+
     def _resume_accepting(self) -> None:
-        if self._stopping is None:
+        if self._stopping is not None or self._retry is not None:
+            return
+        try:
             for port in self.ports:
                 if hasattr(port, "resumeAccepting"):
                     port.resumeAccepting()
+        except OSError as problem:  # it takes a descriptor
+            logger.error("Cannot accept connections yet: %s", problem)
+            self._retry_soon()
 
     async def stop(self) -> None:
         """Accept no more, let what is under way finish within `graceful_timeout` seconds, and end the
@@ -145,6 +175,8 @@ class Service:
     async def _stop(self) -> None:
         for port in self.ports:
             port.stopListening()
+        if self._retry is not None:
+            self._retry.cancel()
         if self.site is not None and self.runner is not None:
             self.site.draining = True
             try:

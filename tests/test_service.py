@@ -388,3 +388,29 @@ def test_requests_per_connection(serve: Any) -> None:
     found = responses(connection)
     assert [response.header(b"connection") for response in found] == [None, b"close"]
     assert connection.at_end
+
+
+def test_accepting_pauses_while_descriptors_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it goes on by itself, also when the first try finds none for the listener itself."""
+    monkeypatch.setattr("daphne.service._ACCEPT_AGAIN", 0.05)
+
+    async def main() -> None:
+        async with listening(answering(b"hi"), "tcp:0:interface=127.0.0.1") as service:
+            [port] = service.ports
+            accept, tries = port.resumeAccepting, []
+
+            def fail_once() -> None:
+                tries.append(1)
+                if len(tries) == 1:
+                    raise OSError(24, "Too many open files")
+                accept()
+
+            monkeypatch.setattr(port, "resumeAccepting", fail_once)
+            service._pause_for_descriptors(1000)
+            service._pause_for_descriptors(1000)
+            service._resume_accepting()  # a connection has gone: still too early
+            assert not tries and port._server is None
+            assert b"hi" in await ask(port.getHost().port)
+            assert len(tries) == 2
+
+    asyncio.run(main())

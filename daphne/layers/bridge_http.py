@@ -231,6 +231,8 @@ class HTTPRequest:
                 return await self._lost()
             if "abort" in extra:
                 return False
+            if "worker" in extra:
+                self.bridge.workers.taken(extra["worker"], self.inbox)
         elif messages.is_server_push(reply):
             log.debug("A server push for %s is dropped", self.inbox.name)
             return True

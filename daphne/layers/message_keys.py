@@ -38,6 +38,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     ),
     "http reply daphne": (
         *("trailers", "trailer_fields", "more_trailers", "early_hints", "done", "abort", "handback"),
+        "worker",
     ),
     "websocket reply daphne": (
         *("subprotocol", "headers", "reason", "denial", "done", "worker", "state", "on_loss", "handover"),

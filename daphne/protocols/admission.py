@@ -2,7 +2,8 @@
 
 Asked by site.Site for every accepted transport and told by the protocols when one is gone. When the server
 is full its listeners pause: further clients wait in the kernel's queue, and nothing is accepted only to be
-thrown away.
+thrown away. They pause too when file descriptors run out because others than clients have them: the system
+gives a new connection the lowest that is free, so its number says how many are in use.
 """
 
 from __future__ import annotations
@@ -15,11 +16,23 @@ _RESERVED_DESCRIPTORS = 64
 """File descriptors left for the application, the log and the layer, whatever `max_connections` says."""
 
 
-def _as_descriptors_allow() -> int:
+_LAST_DESCRIPTORS = 16
+"""How few may be left whoever has the others; when there are none, libuv turns clients away in silence."""
+
+
+def _as_descriptors_allow() -> tuple[int, int]:
+    """How many connections there may be, and from which descriptor on too few are left; 0 for no limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return 0
-    return max(soft - max(_RESERVED_DESCRIPTORS, soft // 10), soft // 2, 1)
+        return 0, 0
+    most = max(soft - max(_RESERVED_DESCRIPTORS, soft // 10), soft // 2, 1)
+    return most, soft - min(_LAST_DESCRIPTORS, soft // 8)
+
+
+def _descriptor_of(transport: Any) -> int:
+    """The number of its socket; -1 for what has none."""
+    handle = transport.getHandle() if hasattr(transport, "getHandle") else None
+    return -1 if handle is None else int(handle.fileno())
 
 
 class Admission:
@@ -31,13 +44,16 @@ class Admission:
     """
 
     def __init__(self, most: int, most_per_peer: int) -> None:
-        self._most = min((limit for limit in (most, _as_descriptors_allow()) if limit), default=0)
+        allowed, self._last_descriptor = _as_descriptors_allow()
+        self._most = min((limit for limit in (most, allowed) if limit), default=0)
         self._most_per_peer = most_per_peer
         self._admitted: dict[Any, str | None] = {}
         self._per_peer: dict[str, int] = {}
-        self._is_full = False
+        self.is_full = False
         self.full: Callable[[], None] = lambda: None
         self.room: Callable[[], None] = lambda: None
+        self.short: Callable[[int], None] = lambda descriptor: None
+        """Called when a connection has got a descriptor behind which few are left."""
         self.empty: Callable[[], None] = lambda: None
         """Called when the last connection is gone; set by a server that stops."""
 
@@ -53,9 +69,12 @@ class Admission:
         self._admitted[transport] = host
         if self._most_per_peer and host is not None:
             self._per_peer[host] = self._per_peer.get(host, 0) + 1
-        if self._most and len(self._admitted) >= self._most and not self._is_full:
-            self._is_full = True
+        if self._most and len(self._admitted) >= self._most and not self.is_full:
+            self.is_full = True
             self.full()
+        descriptor = _descriptor_of(transport)
+        if 0 < self._last_descriptor <= descriptor:
+            self.short(descriptor)
 
     def leave(self, transport: Any) -> None:
         """The connection is gone. Transports that were never counted (HTTP/2 streams) are passed over."""
@@ -66,8 +85,8 @@ class Admission:
             self._per_peer[host] -= 1
             if not self._per_peer[host]:
                 del self._per_peer[host]
-        if self._is_full and len(self._admitted) < self._most:
-            self._is_full = False
+        if self.is_full and len(self._admitted) < self._most:
+            self.is_full = False
             self.room()
         if not self._admitted:
             self.empty()

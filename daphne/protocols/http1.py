@@ -75,6 +75,11 @@ class HTTP1Connection(Upgrading):
             while data:
                 if self._body is not None:
                     data = self._take_body(data)
+                    if data and self._body is not None:
+                        self._held = data
+                        self.transport.pauseProducing()
+                        self.site.loop.call_soon(self._take_more_body)
+                        break
                 elif self.stream is not None or self._closing or self._successor is not None:
                     self._hold(data)
                     break
@@ -138,6 +143,8 @@ class HTTP1Connection(Upgrading):
         self.request = head
         if self.facts is None:
             self.facts = self.site.facts(self.transport)
+        if head.scheme is not None:
+            negotiation.check_scheme(head, self.facts)
         if self.site.draining or self._served == self.site.settings.max_requests_per_connection:
             self.keep_alive = False
         elif head.http_version == "1.1":

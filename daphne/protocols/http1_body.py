@@ -45,6 +45,10 @@ class LengthBody:
         return body, rest
 
 
+_PIECES_IN_A_ROW = 64
+"""Chunks that are read in one call: they may have a byte each, and the loop reads some 100 KB at once."""
+
+
 class ChunkedBody:
     """A body in the chunked transfer coding.
 
@@ -64,12 +68,14 @@ class ChunkedBody:
         self._read = self._size_line
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Split `data` into (body bytes, what comes after the body)."""
+        """Split `data` into (body bytes, what comes after the body); the latter is to be fed again where the
+        body is not `done`: others may have their turn first.
+        """
         if self._held:
             data, self._held = self._held + data, b""
         pieces: list[bytes] = []
         at: int | None = 0
-        while not self.done:
+        while not self.done and len(pieces) < _PIECES_IN_A_ROW:
             before = at
             at = self._read(data, at or 0, pieces)
             if at is None:

@@ -228,7 +228,7 @@ class ConnectionLife(ResponseWriting):
         if self._body_paused:
             self._resume_reading()
         self.transport.unregisterProducer()
-        self._sent_some()
+        self.flush_in_time()
         if linger and not self._input_ended and hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
             self._idle.set(_LINGER)
@@ -237,13 +237,15 @@ class ConnectionLife(ResponseWriting):
             self._idle.set(_FLUSH)
 
     def _idle_expired(self) -> None:
-        if self._sent_some():
+        if (self._closing or self.write_paused) and self._sent_some():
             self._idle.set(_FLUSH)  # the client still takes our last answer
         elif self._closing:
             self.transport.abortConnection()
         elif self._held and self.stream is None:
             self._refuse(RequestRefused(408, "request head too slow", limit="request_head_timeout"))
         else:
+            facts = self.facts or self.site.facts(self.transport)
+            self.site.closed_idle(self._served > 0, facts.client)
             self._close(linger=False)
 
     def drain(self) -> None:
@@ -311,3 +313,14 @@ class ConnectionLife(ResponseWriting):
     def _resume_reading(self) -> None:
         self._body_paused = False
         self.transport.resumeProducing()
+        if self._body is not None and self._held:
+            self.site.loop.call_soon(self._take_more_body)
+
+    def _take_more_body(self) -> None:
+        """Go on with a body of many small chunks: others have had their turn, the application caught up."""
+        if self._body_paused:
+            return
+        self.transport.resumeProducing()
+        if self._body is not None and self._held:
+            data, self._held = self._held, b""
+            self._take(data)

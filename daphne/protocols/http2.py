@@ -91,13 +91,21 @@ class HTTP2Connection(ConnectionLife):
                 # stop others.
                 output.allow(0, window - reader.credit)
                 reader.credit = window
-            if reader.unfinished or self.block.is_set:
+            if reader.behind:
+                self.transport.pauseProducing()
+                self.site.loop.call_soon(self._read_on)
+            elif reader.unfinished or self.block.is_set:
                 self.watch_unfinished(len(data))
         except ConnectionFailed as failure:
             self.fail(failure)
         finally:
             output.gathering = False
             output.flush()
+
+    def _read_on(self) -> None:
+        """Others have had their turn."""
+        self.transport.resumeProducing()
+        self.dataReceived(b"")
 
     def readConnectionLost(self) -> None:
         """The client sends no more; what it asked for completely is still answered."""

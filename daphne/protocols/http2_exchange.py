@@ -74,6 +74,8 @@ class Exchange(SendingStream):
         """Open the stream of a validated request and run the application."""
         head = self.head = request.head
         self.is_head = head.method == "HEAD"
+        if head.scheme == b"https":
+            negotiation.check_scheme(head, self.connection.facts)
         if request.priority is not None:
             self.priority = parse_priority(request.priority)
         if request.protocol is not None:

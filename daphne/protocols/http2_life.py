@@ -41,6 +41,8 @@ class ConnectionLife(Connection):
     output: Output
     reader: FrameReader
     exchanges: dict[int, Exchange]
+    _greeted: bool
+    """Whether the client's settings have come."""
 
     def begin_life(self, site: Site) -> None:
         """Make the deadlines, none of which runs yet."""
@@ -121,11 +123,12 @@ class ConnectionLife(Connection):
     # ---- the end ---------------------------------------------------------------------------------
 
     def _idle_expired(self) -> None:
-        if self._sent_some():
+        if (self.closing or self.write_paused) and self._sent_some():
             self.idle.set(_FLUSH)  # the client still takes our last answers
         elif self.closing:
             self.transport.abortConnection()
         else:
+            self.site.closed_idle(self._greeted, self.facts.client)
             self._close(frames.NO_ERROR, "idle", linger=False)
 
     def drain(self) -> None:
@@ -165,7 +168,7 @@ class ConnectionLife(Connection):
         self.output.goaway(self.reader.highest, code, reason)
         self.output.flush()
         self.transport.unregisterProducer()
-        self._sent_some()
+        self.flush_in_time()
         if linger and hasattr(self.transport, "loseWriteConnection"):
             self.transport.loseWriteConnection()
             self.idle.set(_LINGER)

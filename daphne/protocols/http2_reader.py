@@ -28,6 +28,9 @@ from daphne.protocols.http2_limits import Floods
 from daphne.settings import Settings
 from daphne.streams.head import Headers
 
+_FRAMES_IN_A_ROW = 128
+"""Frames after which others get a turn: the loop reads some megabytes of one client in a turn, and a frame
+may have ten bytes."""
 _CLOSED_REMEMBERED = 1000
 """Closed streams of which it is known how they ended."""
 
@@ -54,6 +57,8 @@ class FrameReader:
         self._preface = frames.PREFACE
         self._first = True
         self._held = b""
+        self.behind = False
+        """Whether whole frames have come that are still to be taken, by `receive(b"")` in another turn."""
         self._block: list[bytes] = []
         """The pieces of a field block that is not complete."""
         self._block_stream = 0
@@ -99,7 +104,8 @@ class FrameReader:
         """Take bytes from the client, however they are split. Raises ConnectionFailed."""
         if self._held:
             data = self._held + data
-        at, end = 0, len(data)
+        at, end, left = 0, len(data), _FRAMES_IN_A_ROW
+        self.behind = False
         if self._preface:
             at = self._take_preface(data)
         while end - at >= 9:
@@ -109,6 +115,10 @@ class FrameReader:
             stop = at + 9 + size
             if stop > end:
                 break
+            if not left:
+                self.behind = True
+                break
+            left -= 1
             stream_id &= frames.LARGEST
             if self._block_stream and (kind != frames.CONTINUATION or stream_id != self._block_stream):
                 raise ConnectionFailed(PROTOCOL_ERROR, "a frame within a field block")

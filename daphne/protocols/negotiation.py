@@ -105,6 +105,14 @@ def _is_ascii_word(item: bytes) -> bool:
     return bool(item) and item.isascii() and all(32 < code < 127 for code in item)
 
 
+def check_scheme(head: RequestHead, facts: ConnectionFacts) -> None:
+    """Raise RequestRefused(421) for an https address over a connection that is not secure, unless whoever
+    sent it is trusted to have had one (RFC 9110 section 7.4).
+    """
+    if head.scheme == b"https" and not (facts.secure or facts.trusted):
+        raise RequestRefused(421, "https without TLS from nobody that is trusted", limit="trusted_proxies")
+
+
 def open_http(
     site: Site, wire: Wire, head: RequestHead, facts: ConnectionFacts, body_complete: bool
 ) -> HTTPStream:

@@ -51,10 +51,7 @@ class Outflow:
     def pauseProducing(self) -> None:
         """The transport holds more than its high-water mark."""
         self.write_paused = True
-        if self.site.settings.min_response_rate:
-            if self._write_deadline is None:
-                self._write_deadline = Deadline(self.site.loop, self._look_for_progress)
-            self._await_progress()
+        self._await_progress()
 
     def resumeProducing(self) -> None:
         """The transport has room again."""
@@ -74,12 +71,22 @@ class Outflow:
             self._write_deadline.close()
         self.resumeProducing()
 
+    def flush_in_time(self) -> None:
+        """The transport has been told to close: what is left must go at the minimum rate too, or drops of it
+        would hold the connection for as long as the peer likes."""
+        self._left = unsent_bytes(self.transport)
+        if self._left:
+            self._await_progress()
+
     def _await_progress(self) -> None:
         """Give the peer time for a bufferful at the minimum rate: kernels pass on what they hold in lumps."""
         settings = self.site.settings
         self._unsent = unsent_bytes(self.transport)
+        if not settings.min_response_rate:
+            return
+        if self._write_deadline is None:
+            self._write_deadline = Deadline(self.site.loop, self._look_for_progress)
         bufferful = max(settings.write_buffer_size, USUAL_BUFFER)
-        assert self._write_deadline is not None
         self._write_deadline.set(settings.rate_grace + bufferful / settings.min_response_rate)
 
     def _sent_some(self) -> bool:

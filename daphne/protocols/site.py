@@ -71,7 +71,7 @@ class Site(Factory):
         """Every live connection, whatever it speaks."""
         self.draining = False
         self._tls_info = tls_info
-        self._limits_fired: dict[str, tuple[float, int]] = {}
+        self._limits_fired: dict[tuple[str, int], tuple[float, int]] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection | None:  # type: ignore[override]
         """A connection, HTTP/1.1 until its first bytes say otherwise; None for a peer that has too many."""
@@ -151,16 +151,25 @@ class Site(Factory):
             response_headers=[],
         )
 
-    def limit_fired(self, limit: str, peer: Any) -> None:
+    def limit_fired(self, limit: str, peer: Any, level: int = logging.WARNING) -> None:
         """Say in the log which limit fired for whom, once a second at most, so that nobody fills the log."""
         now = self.loop.time()
-        at, unsaid = self._limits_fired.get(limit, (-1.0, 0))
+        at, unsaid = self._limits_fired.get((limit, level), (-1.0, 0))
         if now - at < 1.0:
-            self._limits_fired[limit] = (at, unsaid + 1)
+            self._limits_fired[limit, level] = (at, unsaid + 1)
             return
-        self._limits_fired[limit] = (now, 0)
+        self._limits_fired[limit, level] = (now, 0)
         more = f" ({unsaid} more since the last such line)" if unsaid else ""
-        logger.warning("Limit --%s reached by %s%s", limit.replace("_", "-"), peer, more)
+        logger.log(level, "Limit --%s reached by %s%s", limit.replace("_", "-"), peer, more)
+
+    def closed_idle(self, used: bool, peer: Any) -> None:
+        """Note a connection that is closed since it has been idle: daily business once it has been `used`;
+        if it has not, no surprise either (browsers connect in advance), unlike a request that does not end.
+        """
+        if used:
+            self.limit_fired("keep_alive_timeout", peer, logging.DEBUG)
+        elif not self.draining:
+            self.limit_fired("request_head_timeout", peer, logging.INFO)
 
     def websocket_event(self, action: str, stream: WebSocketStream) -> None:
         """Note what became of a WebSocket: "connecting", "connected", "rejected" or "disconnected"."""

@@ -112,11 +112,14 @@ class WebSocketConnection(Outflow, WebSocketReader):
             self.stream.message_received(message)
 
     def _onPing(self, payload: bytes) -> None:
-        if not self.write_paused:  # a peer that does not read gets no pongs to pile up
-            self.sendPong(payload)
+        """Answer, but a peer that does not read gets no pongs to pile up."""
+        self._costly += 1
+        if not self.write_paused and self.state == self.STATE_OPEN:
+            self.transport.write(bytes((0x8A, len(payload))) + payload)
 
     def _onPong(self, payload: bytes) -> None:
         """Any frame counts as life (dataReceived noted it); nothing more to do."""
+        self._costly += 1
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:
         """The peer closes, or answers our close (RFC 6455 section 7)."""
@@ -223,9 +226,10 @@ class WebSocketConnection(Outflow, WebSocketReader):
         """Read on."""
         if self._reading_paused:
             self._reading_paused = False
-            self.transport.resumeProducing()
-
-    _reading_paused = False
+            if self._pending is None:
+                self.transport.resumeProducing()
+            else:
+                self.site.loop.call_soon(self._read_on)
 
     async def writable(self) -> None:
         """Return once the peer has taken enough, or raise ClientDisconnected."""

@@ -1,8 +1,8 @@
-"""Reading WebSocket frames: a short path for whole data frames, and Autobahn's parser behind it.
+"""Reading WebSocket frames: a short path for the usual whole frames, and Autobahn's parser behind it.
 
 The part of a WebSocketConnection that turns bytes into messages. Autobahn's own parser takes whatever is not
-a complete, masked, unfragmented, uncompressed data frame within the limits: control frames, fragments,
-compressed messages and every violation. Only this file touches the insides of that parser.
+a complete, masked ping or pong or unfragmented, uncompressed data frame within the limits: close frames,
+fragments, compressed messages and every violation. Only this file touches the insides of that parser.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ _VIEW_FROM = 65536
 """Bytes of payload from which a view costs less than a copy."""
 _SLICE = 4096
 """Bytes that Autobahn's parser gets at a time: it copies what it has not read for every frame."""
+
+_COSTLY_IN_A_ROW = 64
+"""Pings, pongs and fragments after which others get a turn: the loop reads some megabytes of one client in a
+turn."""
 
 
 class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
@@ -60,6 +64,10 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
     """When the last bytes came."""
     _muted = False
     """Whether no more is read."""
+    _reading_paused = False
+    """Whether the application has not taken what is there."""
+    _costly = 0
+    """Pings, pongs and fragments since others had a turn."""
 
     def _fail_connection(self, code: int = closecodes.GOING_AWAY, reason: str = "") -> None:
         """_Fail the WebSocket Connection_ (RFC 6455 section 7.1.7); Autobahn's parser calls it, too."""
@@ -85,14 +93,41 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
                 return
             data = b"".join(self._pending)
             self._pending = None
-        while data and not self._muted and self.state != self.STATE_CLOSED:
+        self._costly = 0
+        while data and not (self._reading_paused or self._muted or self.state == self.STATE_CLOSED):
             data = self._to_autobahn(data) if self._with_autobahn else self._read_frames(data)
+            if self._costly >= _COSTLY_IN_A_ROW:
+                break
+        if (self._reading_paused or self._costly >= _COSTLY_IN_A_ROW) and not self._muted:
+            # The rest waits for the application, or for others to have their turn.
+            if data:
+                self._pending, self._pending_size, self._wanted = [data], len(data), 0
+            if not self._reading_paused:
+                self.transport.pauseProducing()
+                self.site.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        """Take what has waited."""
+        if not (self._reading_paused or self._muted or self.state == self.STATE_CLOSED):
+            self.transport.resumeProducing()
+            self.dataReceived(b"")
 
     def _read_frames(self, data: bytes) -> bytes:
-        """Read whole data frames as long as there are any; what is for Autobahn's parser."""
+        """Read whole frames as long as there are any of the usual kinds; what is for Autobahn's parser."""
         at, size = 0, len(data)
         while size - at >= 6:
             first, second = data[at], data[at + 1]
+            if first in (0x89, 0x8A) and 0x80 <= second <= 0xFD:
+                end = at + 6 + (second & 0x7F)
+                if end > size:
+                    self._hold(data[at:], end - at)
+                    return b""
+                payload = unmask(data[at + 2 : at + 6], data[at + 6 : end])
+                (self._onPing if first == 0x89 else self._onPong)(bytes(payload))
+                at = end
+                if self._costly >= _COSTLY_IN_A_ROW:
+                    return data[at:]
+                continue
             if first not in (0x81, 0x82) or second < 0x80 or self._perMessageCompress is not None:
                 break
             length = second & 0x7F
@@ -127,8 +162,11 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
                     return b""
             else:
                 self._deliver(bytes(payload))
+            if self._reading_paused:
+                return data[at:]
         rest = data[at:] if at else data
-        short = 0 < len(rest) < 6 and rest[0] in (0x81, 0x82) and self._perMessageCompress is None
+        plain = (0x89, 0x8A) if self._perMessageCompress is not None else (0x81, 0x82, 0x89, 0x8A)
+        short = 0 < len(rest) < 6 and rest[0] in plain
         if short and (len(rest) == 1 or rest[1] >= 0x80):
             self._hold(rest, 2 if len(rest) == 1 else 6)
             return b""
@@ -153,6 +191,8 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
             self.data += data[at : at + step]
             at += step
             self.consumeData()
+            if self._reading_paused or self._costly >= _COSTLY_IN_A_ROW:
+                break
             if self.current_frame is None and not self.inside_message and not self.data:
                 self._with_autobahn = False
                 break
@@ -169,6 +209,7 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onMessageFrameBegin(self, length: int) -> None:
         """A data frame begins: besides Autobahn's limits on size, count the fragments."""
+        self._costly += 1
         if self.message_data:
             self._fragments += 1
             if 0 < self.site.settings.websocket_max_fragments < self._fragments:

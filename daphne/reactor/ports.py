@@ -153,6 +153,16 @@ class TLSPort(LoopPort):
         super().__init__(loop, listener, factory, backlog)
         self.tls = tls
         self.context = context
+        self._say_after = 0.0
+        self._unsaid = 0
+
+    def handshakeTooSlow(self, peer: Any) -> None:
+        """Say that `peer` did not finish its handshake in time, once a second at most."""
+        self._unsaid += 1
+        if self.loop.time() >= self._say_after:
+            self._say_after = self.loop.time() + 1.0
+            log.info("Limit handshakeTimeout reached by %s (%d since the last such line)", peer, self._unsaid)
+            self._unsaid = 0
 
     def reloadCertificates(self) -> bool:
         """Read certificates and keys anew, for the connections to come.

@@ -23,8 +23,10 @@ SHUTDOWN_TIMEOUT = 10.0
 """Seconds for the peer to answer our close_notify, from when all data has been handed to the kernel."""
 
 
-def start_now(coroutine: Coroutine[Any, Any, Any], done: Callable[[Any], None]) -> None:
-    """Take a coroutine's first step before returning, and give `done` its result, or None when it failed.
+def start_now(
+    coroutine: Coroutine[Any, Any, Any], done: Callable[[Any], None], failed: Callable[[Exception], None]
+) -> None:
+    """Take a coroutine's first step before returning; give `done` its result, or `failed` what it raised.
 
     A task would take the first step only in the next turn of the loop, and by then bytes may have been read.
     """
@@ -35,9 +37,7 @@ def start_now(coroutine: Coroutine[Any, Any, Any], done: Callable[[Any], None]) 
         except StopIteration as end:
             done(end.value)
         except Exception as problem:
-            # A handshake fails in many ways, all of them the peer's; `done` closes the connection.
-            log.debug("A TLS handshake failed: %s", problem)
-            done(None)
+            failed(problem)
         else:
             future.add_done_callback(step)
 
@@ -69,11 +69,11 @@ class TLSTransport(LoopTransport):
             ssl_handshake_timeout=port.tls.handshake_timeout,
             ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
         )
-        start_now(handshake, self._secured)
+        start_now(handshake, self._secured, self._insecure)
 
     def _secured(self, tls_transport: Any) -> None:
         early, self._early = self._early, []
-        if tls_transport is None or self._socket_transport.is_closing():
+        if self._socket_transport.is_closing():
             self._socket_transport.abort()
             return
         self._alpn = tls_transport.get_extra_info("ssl_object").selected_alpn_protocol()
@@ -85,6 +85,15 @@ class TLSTransport(LoopTransport):
                 # As the loop does when the protocol raises.
                 log.exception("%r raised on the first data", self._protocol)
                 tls_transport.abort()
+
+    def _insecure(self, problem: Exception) -> None:
+        """A handshake fails in many ways, all of them the peer's; one that takes too long holds a place."""
+        if isinstance(problem, ConnectionAbortedError) and "longer than" in str(problem):
+            cast("TLSPort", self.port).handshakeTooSlow(self._socket_transport.get_extra_info("peername"))
+        else:
+            log.debug("A TLS handshake failed: %s", problem)
+        self._early.clear()
+        self._socket_transport.abort()
 
     def eof_received(self) -> bool:
         """The peer's close_notify; the loop sends what is buffered and closes."""

@@ -7,6 +7,7 @@ those that hold on every wire; framing rules of one wire stand in that wire's mo
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 
 from daphne.errors import RequestRefused
 
@@ -20,7 +21,7 @@ _SPECIAL_NAMES = frozenset(
 )
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _AUTHORITY = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]{0,5})?",
+    rb"(?:\[([0-9A-Fa-f:.]+)\]|(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::([0-9]{0,5}))?",
 )
 _TARGET = re.compile(rb"[!\"$-~]+")  # printable ASCII but "#": a fragment is no part of a target
 _MOST_NAMES = 1024
@@ -73,9 +74,15 @@ def token_list(value: bytes) -> list[bytes]:
 
 def is_authority(value: bytes) -> bool:
     """Whether `value` is a well-formed `host [":" port]` (RFC 9110 section 7.2, RFC 3986 section 3.2)."""
-    if _AUTHORITY.fullmatch(value) is None:
+    match = _AUTHORITY.fullmatch(value)
+    if match is None:
         return False
-    port = value.rpartition(b":")[2] if not value.endswith(b"]") and b":" in value else b""
+    address, port = match.groups()
+    try:
+        if address is not None:
+            IPv6Address(address.decode("ascii"))
+    except ValueError:
+        return False
     return not port or int(port) <= 65535
 
 

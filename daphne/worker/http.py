@@ -138,6 +138,10 @@ class HTTPRun(ApplicationRun):
     async def _reply_body(self, content: bytes, more: bool) -> None:
         start, self._start = self._start, None
         reply = messages.response_reply(start, content, more)
+        if start is not None and more and self.front_end is not None:
+            # `daphne.take` may stand in line behind as many replies as fill the window, and who confirms them
+            # must know whom to tell.
+            reply[EXTRA]["worker"] = self.front_end.own_prefix
         self._begun = True
         await self.reply(
             reply, len(content) if more else None

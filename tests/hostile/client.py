@@ -131,14 +131,22 @@ _KNOWN = re.compile(r"(?s)Exception inside application: secret.*?(?:Broken|Runti
 class Watched:
     """A server before, during and after what is done to it."""
 
-    def __init__(self, server: Process) -> None:
+    def __init__(self, server: Process, others: int = 0) -> None:
+        """`others`: connections that are there all the time."""
         self.server = server
         self.address = server.address
         for _ in range(3):  # what is made once is made before anything is counted
             assert statuses(self.address, LAST) == [200]
-        self.before = counts_once(self.address, lambda now: now["admitted"] == 1)
+        self.before = counts_once(self.address, lambda now: now["admitted"] == 1 + others)
         self.memory_before = self.memory()
+        self.longest_turn()
         self._said = len(server.output)
+
+    def longest_turn(self) -> float:
+        """See target.longest_turn."""
+        with Peer(self.address) as peer:
+            peer.send(b"GET /turn HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            return float(peer.answer().body)
 
     def memory(self) -> int:
         """Bytes of memory that the server's process has."""

@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import threading
+import time
 from typing import Any
 
 from daphne.layers.memory import ChannelLayer
@@ -29,7 +30,7 @@ class Broken(Exception):
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """ASGI 3. The path says what to do: `/counts`, `/scope`, `/stream/BYTES`, `/unread`, `/outlive`,
+    """ASGI 3. The path says what to do: `/counts`, `/turn`, `/scope`, `/stream/BYTES`, `/unread`, `/outlive`,
     `/fail/POINT`, `/sleep/SECONDS`, `/block/SECONDS`, `/hang`; anything else is an echo."""
     if scope["type"] == "lifespan":
         raise NotImplementedError("this application has no lifespan")
@@ -46,6 +47,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 async def _http(what: str, argument: str, receive: Any, send: Any) -> None:
     if what == "counts":
         await _answer(send, json.dumps(counts()).encode())
+    elif what == "turn":
+        await _answer(send, b"%f" % longest_turn())
     elif what == "unread":
         await asyncio.sleep(1.5)
         await _answer(send, b"not read")
@@ -60,8 +63,6 @@ async def _http(what: str, argument: str, receive: Any, send: Any) -> None:
         await asyncio.sleep(float(argument))
         await _answer(send, b"slept")
     elif what == "block":
-        import time
-
         time.sleep(float(argument))
         await _answer(send, b"blocked")
     else:
@@ -138,3 +139,23 @@ def counts() -> dict[str, int]:
         "tasks": len(asyncio.all_tasks()),
         "descriptors": len(os.listdir("/proc/self/fd")),
     }
+
+
+_TICK = 0.01
+_longest: list[float] = []
+
+
+def longest_turn() -> float:
+    """The most CPU seconds between two ticks of the loop's clock since this was last asked: how long others
+    have to wait at worst, on a machine that does nothing else. The first call begins to look."""
+    if not _longest:
+        asyncio.get_running_loop().call_later(_TICK, _tick, time.thread_time())
+        _longest.append(0.0)
+    found, _longest[0] = _longest[0], 0.0
+    return found
+
+
+def _tick(before: float) -> None:
+    now = time.thread_time()
+    _longest[0] = max(_longest[0], now - before)
+    asyncio.get_running_loop().call_later(_TICK, _tick, now)

@@ -1,7 +1,9 @@
 """Attacks that want time, memory or attention (R3, R16 to R22, R31): what they get is bounded.
 
-Each attack states that other clients are served meanwhile, by how much memory may grow, what the log says,
-and that nothing is left afterwards. DAPHNE_ATTACK_SCALE=10 attacks with ten times as much.
+Each attack states that other clients are served meanwhile and how long they wait at worst, by how much
+memory may grow, what the log says, and that nothing is left afterwards. DAPHNE_ATTACK_SCALE=10 attacks with
+ten times as much. With DAPHNE_TEST_LATENCY=FILE a bystander asks all the while, and its times go to that
+file, a line for each attack (docs/security.rst has them): they mean nothing unless the machine is idle.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import pytest
 from hyperframe import frame as frames
 
 from daphne.testing.frames import CLOSE, CONTINUATION, PING, PONG, TEXT, client_frame
+from tests.hostile.bystander import Bystander
 from tests.hostile.client import MODES, PLAIN, Peer, Watched
 from tests.hostile.http2 import Peer2
 from tests.protocols.http2_client import request_fields
@@ -26,6 +29,9 @@ from tests.servers import DEADLINE, Process, serving
 pytestmark = pytest.mark.xdist_group("hostile attacks")
 
 SCALE = int(os.environ.get("DAPHNE_ATTACK_SCALE", "1"))
+LATENCY = os.environ.get("DAPHNE_TEST_LATENCY")
+LONGEST_TURN = 0.1
+"""CPU seconds in one turn of the server's loop: what an attack costs others at worst, if not on the clock."""
 MEGABYTE = 1 << 20
 QUICK = (
     *(
@@ -52,13 +58,28 @@ def quick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield server
 
 
+@pytest.fixture(scope="module")
+def bystander(quick: Process) -> Iterator[Bystander | None]:
+    if LATENCY is None:
+        yield None
+        return
+    with Bystander(quick, quick.log.with_suffix(".times")) as bystander:
+        yield bystander
+
+
 @pytest.fixture
-def watched(quick: Process) -> Iterator[Watched]:
+def watched(quick: Process, bystander: Bystander | None, request: pytest.FixtureRequest) -> Iterator[Watched]:
     """The server, which must serve others, and hold no more than before, when the attack is over."""
-    watched = Watched(quick)
+    watched = Watched(quick, others=bystander is not None)
+    begin = time.monotonic_ns()
     yield watched
+    turn = watched.longest_turn()
+    grown = watched.memory() - watched.memory_before
     watched.serves_others()
     watched.is_as_before()
+    assert turn < LONGEST_TURN, f"others had to wait for {turn} s"
+    if bystander is not None and LATENCY:
+        bystander.write(LATENCY, request.node.name, begin, turn, grown)
 
 
 @contextlib.contextmanager
@@ -108,12 +129,18 @@ def test_slowloris_in_the_body(watched: Watched) -> None:
     drip(watched, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n", "min-body-rate")
 
 
-def _one_is_cut(all_peers: list[Peer]) -> bool:
-    """Whether the server resets a connection although its peer reads nothing."""
-    poll = select.poll()
-    for peer in all_peers:
-        poll.register(peer.socket, 0)
-    return bool(poll.poll(20_000))
+def all_are_cut(all_peers: list[Peer]) -> bool:
+    """Whether the server resets every connection within the deadline, although its peer reads nothing: one
+    that read would be told so late by a kernel that has room for a few bytes only."""
+    poll, deadline = select.poll(), time.monotonic() + DEADLINE
+    left = {peer.socket.fileno() for peer in all_peers}
+    for descriptor in left:
+        poll.register(descriptor, 0)
+    while left and (rest := deadline - time.monotonic()) > 0:
+        for descriptor, _ in poll.poll(rest * 1000):
+            poll.unregister(descriptor)
+            left.discard(descriptor)
+    return not left
 
 
 def test_slow_reading(watched: Watched) -> None:
@@ -125,13 +152,14 @@ def test_slow_reading(watched: Watched) -> None:
         watched.waits_for("Limit --min-response-rate reached")
         # A piece of the application's, the transport's buffer and what is read ahead, for each.
         watched.grew_by_less_than((8 + 20) * MEGABYTE * SCALE)
-        assert _one_is_cut(all_peers)
+        assert all_are_cut(all_peers)
 
 
 def test_connections_that_say_nothing(watched: Watched) -> None:
     with peers(watched, 300 * SCALE) as all_peers:
         watched.serves_others()
         assert all(peer.read_to_end() == b"" for peer in all_peers)
+        assert "Limit --request-head-timeout reached" in watched.said()
     watched.grew_by_less_than(8 * MEGABYTE * SCALE)
 
 
@@ -173,6 +201,14 @@ def test_a_flood_of_chunk_extensions(watched: Watched) -> None:
         pour(peer, b"1;" + b"a" * 4000 + b"\r\nx\r\n", 5_000_000 * SCALE)
         watched.serves_others()
         assert peer.answer().status == 400
+    watched.grew_by_less_than(8 * MEGABYTE)
+
+
+def test_a_flood_of_small_chunks(watched: Watched) -> None:
+    with Peer(watched.address) as peer:
+        peer.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        pour(peer, b"1\r\nx\r\n" * 10_000, 2 * MEGABYTE * SCALE)
+        watched.serves_others()
     watched.grew_by_less_than(8 * MEGABYTE)
 
 
@@ -275,5 +311,14 @@ def test_a_flood_of_frames(watched: Watched, frame: frames.Frame) -> None:
         pour(peer, frame.serialize() * 1000, 20 * MEGABYTE)
         assert peer.goaway() == 11
         watched.waits_for("Limit --http2-max-frames-per-second reached")
+        watched.serves_others()
+    watched.grew_by_less_than(8 * MEGABYTE)
+
+
+def test_a_flood_of_tiny_frames(watched: Watched) -> None:
+    """They carry something, and so are within the limits: they are served, but in turns with others."""
+    with Peer2(watched.address) as peer:
+        peer.write(peer.headers(1, request_fields("POST", path="/unread"), "END_HEADERS"))
+        pour(peer, frames.DataFrame(1, b"x").serialize() * 1000, 2 * MEGABYTE * SCALE)
         watched.serves_others()
     watched.grew_by_less_than(8 * MEGABYTE)

@@ -142,6 +142,8 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "R5 Host with a port too high": (b"GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", 400),
     "R5 Host with a port that is a word": (b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n", 400),
     "R5 Host with a space": (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    "R5 Host with half an escape": (b"GET / HTTP/1.1\r\nHost: a%4\r\n\r\n", 400),
+    "R5 Host in brackets that is no address": (b"GET / HTTP/1.1\r\nHost: [::1::2]\r\n\r\n", 400),
     "R5 Host beyond ASCII": (b"GET / HTTP/1.1\r\nHost: \xe9\r\n\r\n", 400),
     # R16: sizes
     "R16 a long request line": (b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),

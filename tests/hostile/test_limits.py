@@ -121,8 +121,9 @@ def test_out_of_file_descriptors(many: ExitStack, uvloop: str, held: int, tmp_pa
         peers = [many.enter_context(Peer(process.address)) for _ in range(100)]
         if not held:
             process.wait_until(lambda: "Limit --max-connections reached" in process.output, "the log line")
-        elif uvloop == "off":  # libuv turns them away by itself, and says nothing
-            process.wait_until(lambda: "Cannot accept connections" in process.output, "the log line")
+        else:
+            line = "Cannot accept connections" if uvloop == "off" else "File descriptors run out"
+            process.wait_until(lambda: line in process.output, "the log line")
         served(first)
         for peer in peers:
             peer.reset()

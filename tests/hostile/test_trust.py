@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.hostile.client import MODES, Peer, statuses
+from tests.hostile.http2 import Peer2
+from tests.protocols.http2_client import request_fields
 from tests.servers import Process, serving
 
 FORGED = (
@@ -33,6 +35,14 @@ def test_a_stranger_cannot_forge_its_address(mode: str, peers: str, tmp_path: Pa
         assert seen["client"][0] == "127.0.0.1"
         assert (seen["scheme"], seen["root_path"]) == ("http", "")
         assert "daphne-root-path" not in dict(seen["headers"])
+        address = b"POST https://a/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"
+        assert statuses(server.address, address) == [421]  # RFC 9110 section 7.4
+        with Peer2(server.address) as peer:
+            peer.write(peer.headers(1, request_fields(scheme="https")))
+            assert peer.outcome(1) == 421
+            peer.write(peer.headers(3, request_fields()))
+            assert peer.outcome(3) == 200
+        assert "--trusted-proxies" in server.output
 
 
 @pytest.mark.parametrize("mode", MODES)

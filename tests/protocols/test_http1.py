@@ -365,3 +365,24 @@ def test_a_flood_of_pipelined_requests_leaves_turns_to_others(serve: Serve, endi
     assert all(after - before <= 64 for before, after in itertools.pairwise(served_by_turn))
     assert ending == "resets" or len(responses(connection)) == served == 1000
     assert connection.at_end is (ending == "half-closes")
+
+
+@pytest.mark.parametrize("application", [echo, answering()], ids=["read", "unread"])
+def test_a_flood_of_small_chunks_leaves_turns_to_others(serve: Serve, application: Any) -> None:
+    """And neither they nor what follows them are lost, whether the application reads them or not."""
+    bench = serve(application)
+    connection = bench.connect()
+    flood = b"1\r\nx\r\n" * 40_000 + b"0\r\n\r\n"
+    connection.send(request("POST", "/", "Transfer-Encoding: chunked") + flood + request())
+    turns = 0
+    while len(responses(connection)) < (2 if application is echo else 1):
+        bench.loop._turn()
+        turns += 1
+        assert turns < 1000
+    bench.loop.settle()
+    found = responses(connection)
+    if application is echo:
+        assert turns > 20
+        assert found[0].body == b"POST / " + b"x" * 40_000
+        assert len(found) == 2
+    assert not connection.was_reset

@@ -16,6 +16,9 @@ def read(body: LengthBody | ChunkedBody, *pieces: bytes) -> tuple[bytes, bytes, 
     for index, piece in enumerate(pieces):
         data, rest = body.feed(piece)
         taken += data
+        while rest and not body.done:  # many chunks: the reader has others served in between
+            data, rest = body.feed(rest)
+            taken += data
         assert body.received == len(taken)
         if body.done:
             return taken, rest + b"".join(pieces[index + 1 :]), True

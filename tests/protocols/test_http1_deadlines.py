@@ -29,11 +29,13 @@ def ends_after(bench: Bench, connection: MemoryConnection, seconds: float) -> No
 
 
 @pytest.mark.parametrize("seconds", [10, 3])
-def test_a_client_that_says_nothing(serve: Serve, seconds: float) -> None:
+def test_a_client_that_says_nothing(serve: Serve, seconds: float, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     bench = serve(echo, request_head_timeout=seconds)
-    connection = bench.connect()
-    ends_after(bench, connection, seconds)
-    assert not connection.received
+    connections = [bench.connect() for _ in range(100)]
+    ends_after(bench, connections[0], seconds)
+    assert not any(connection.received for connection in connections)
+    assert caplog.text.count("Limit --request-head-timeout reached by ('127.0.0.1', 50000)") == 1
 
 
 @pytest.mark.parametrize("first", [b"G", request()[:-1], b"\r\nGET"])
@@ -68,7 +70,8 @@ def test_a_head_timeout_of_0_is_none(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("seconds", [60, 5])
-def test_an_idle_connection(serve: Serve, seconds: float) -> None:
+def test_an_idle_connection(serve: Serve, seconds: float, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     bench = serve(answering(), keep_alive_timeout=seconds)
     connection = bench.exchange(request())
     bench.loop.advance(seconds - 0.1)
@@ -76,6 +79,7 @@ def test_an_idle_connection(serve: Serve, seconds: float) -> None:
     ends_after(bench, connection, seconds)
     assert len(responses(connection)) == 2
     assert not connection.was_reset
+    assert not fired(caplog, "")  # it is no news: a line for those who debug
 
 
 def test_a_keep_alive_timeout_of_0_is_none(serve: Serve) -> None:
@@ -256,6 +260,33 @@ def test_the_last_bytes_of_a_connection_are_not_waited_for_for_ever(serve: Serve
     bench.send(connection, request("GET", "/", "Connection: close"))
     ends_after(bench, connection, 60)
     assert connection.was_reset
+
+
+@pytest.mark.parametrize("line", ["Connection: close", "X: y"])
+@pytest.mark.parametrize("size", [60_000, 600_000])
+def test_a_client_that_takes_drops_does_not_win_time(serve: Serve, line: str, size: int) -> None:
+    """Whether it is the application that waits for it, or nobody any more."""
+    bench = serve(answering(b"x" * size), min_response_rate=1000, rate_grace=5, keep_alive_timeout=60)
+    connection = bench.connect()
+    connection.stop_reading()
+    bench.send(connection, request("GET", "/", line))
+    for _ in range(14):
+        bench.loop.advance(10)
+        connection.take(10)
+    assert connection.was_reset
+
+
+@pytest.mark.parametrize("line", ["Connection: close", "X: y"])
+def test_a_client_that_takes_the_last_answer_at_the_rate_gets_it_all(serve: Serve, line: str) -> None:
+    bench = serve(answering(b"x" * 600_000), min_response_rate=1000, rate_grace=5, keep_alive_timeout=60)
+    connection = bench.connect()
+    connection.stop_reading()
+    bench.send(connection, request("GET", "/", line))
+    for _ in range(62):
+        bench.loop.advance(10)
+        connection.take(10_500)
+    assert not connection.was_reset
+    assert len(responses(connection)[0].body) == 600_000
 
 
 def test_a_client_that_goes_on_sending_after_a_refusal_is_cut_off_in_the_end(serve: Serve) -> None:

@@ -35,7 +35,10 @@ async def reads(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", PREFACE[:18], PREFACE])
-def test_a_connection_that_does_not_begin(serve: Serve, begun: bytes) -> None:
+def test_a_connection_that_does_not_begin(
+    serve: Serve, begun: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     bench = serve(answering())
     connection = bench.connect()
     bench.send(connection, begun)
@@ -43,6 +46,7 @@ def test_a_connection_that_does_not_begin(serve: Serve, begun: bytes) -> None:
     assert not connection.ended
     bench.loop.advance(0.2)
     assert connection.ended
+    assert "Limit --request-head-timeout reached by ('127.0.0.1', 50000)" in caplog.text
 
 
 def test_an_idle_connection(serve: Serve) -> None:

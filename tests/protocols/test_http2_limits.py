@@ -469,3 +469,20 @@ def test_memory_stays_flat_under_attack(serve: Serve) -> None:
         assert tracemalloc.get_traced_memory()[0] - before < 200_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_flood_of_tiny_frames_leaves_others_their_turn(serve: Serve) -> None:
+    """However many are read at once; and nothing of what they carry is lost."""
+    bench = serve(echo)
+    client = RawClient(bench)
+    parts = [client.headers(1, request_fields("POST"), "END_HEADERS"), *[frames.DataFrame(1, b"x")] * 1000]
+    parts.append(frames.DataFrame(1, b"y", flags=["END_STREAM"]))
+    client.connection.send(b"".join(part.serialize() for part in parts))
+    turns = 0
+    while not client.connection.received.endswith(b"y") and turns < 100:
+        bench.loop._turn()
+        turns += 1
+    assert 8 <= turns < 100
+    client.take()
+    assert b"".join(frame.data for frame in client.of(frames.DataFrame)).endswith(b" " + b"x" * 1000 + b"y")
+    assert client.goaway is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import time
 from collections.abc import Callable
 from email.utils import formatdate, parsedate_to_datetime
@@ -127,6 +128,32 @@ def test_a_count_of_connections() -> None:
     admission.leave(first)
     assert events == ["full", "room", "empty"]
     assert admission.peer_may_enter("a")
+
+
+class Numbered:
+    """A transport, and its socket, of which only the number counts."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def getHandle(self) -> Numbered:
+        return self
+
+    def fileno(self) -> int:
+        return self.number
+
+
+@pytest.mark.parametrize(("limit", "short_from"), [(80, 70), (1000, 984), (resource.RLIM_INFINITY, None)])
+def test_descriptors_that_run_out(
+    limit: int, short_from: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limit, limit))
+    found: list[int] = []
+    admission = Admission(0, 0)
+    admission.short = found.append
+    for descriptor in range(1000):
+        admission.enter(Numbered(descriptor), "a")
+    assert (found[0] if found else None) == short_from
 
 
 def test_what_alpn_offers(serve: Serve) -> None:

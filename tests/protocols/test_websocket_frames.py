@@ -28,7 +28,7 @@ from daphne.testing.frames import (
 )
 from daphne.testing.sockets import handshake
 from tests.protocols.bench import Bench
-from tests.protocols.open_socket import sent_frames
+from tests.protocols.open_socket import Open, Serve, sent_frames
 
 MOST_IN_FRAME, MOST_IN_MESSAGE = 1000, 1500
 Outcome = tuple[list[str | bytes], tuple[Any, ...] | None]
@@ -343,3 +343,44 @@ def test_the_clients_close_reaches_the_application_and_is_answered(
     ours: Ours, data: bytes, code: int, reason: str
 ) -> None:
     assert ours.read([data]) == ([], ("closed", code, reason))
+
+
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize("opcode", [PING, PONG])
+@pytest.mark.parametrize("cut", [0, 1, 7])
+def test_a_flood_of_pings_leaves_others_their_turn(serve: Serve, within: bool, opcode: int, cut: int) -> None:
+    """However much of it is read at once, also in the middle of a message; and nothing of it is lost."""
+    socket = Open(serve)
+    begin, end = (client_frame(TEXT, b"a", final=False), client_frame(CONTINUATION, b"b"))
+    flood = client_frame(opcode, b"x" * 125) * 1000
+    data = begin + flood + end if within else flood + client_frame(TEXT, b"ab")
+    socket.connection.send(data[: len(data) - cut])
+    socket.loop._turn()
+    others = [0]
+    socket.loop.call_soon(others.append, 1)
+    received = socket.loop.create_task(socket.told.receives[0]())
+    while not received.done() and others[-1] < 100:
+        socket.loop._turn()
+        others.append(others[-1] + 1)
+        if others[-1] == 20 and cut:
+            socket.connection.send(data[len(data) - cut :])
+    assert received.result()["text"] == "ab"
+    assert others[-1] >= 10
+    assert len(socket.read()) == (1000 if opcode == PING else 0)
+    socket.finish()
+
+
+@pytest.mark.parametrize("fragments", [1, 2])
+def test_what_an_application_is_behind_with_is_kept_as_it_came(serve: Serve, fragments: int) -> None:
+    """Messages take several times the memory of their frames, and one read brings thousands of small ones."""
+    socket = Open(serve, websocket_max_queue=10_000)
+    message = client_frame(TEXT, b"a", final=False) + client_frame(CONTINUATION, b"b")
+    if fragments == 1:
+        message = client_frame(TEXT, b"ab")
+    socket.write(message * 5000 + close_frame(1000))
+    [stream] = socket.bench.server.service.runner.streams
+    assert stream._queued < 20_000
+    received = [socket.receive() for _ in range(5001)]
+    assert [event["text"] for event in received[:-1]] == ["ab"] * 5000
+    assert received[-1]["code"] == 1000
+    socket.finish()

@@ -143,7 +143,10 @@ def test_who_does_not_shake_hands_reaches_nobody(
     assert not caplog.records, "anybody can send rubbish, so it is not worth a line"
 
 
-def test_a_handshake_has_its_time_only(served: ServedReactor, options: TLSOptions) -> None:
+def test_a_handshake_has_its_time_only(
+    served: ServedReactor, options: TLSOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     secure = Secure(served, Events(Echo), dataclasses.replace(options, handshake_timeout=0.3))
     with secure.raw() as client:
         begin = time.monotonic()
@@ -152,6 +155,8 @@ def test_a_handshake_has_its_time_only(served: ServedReactor, options: TLSOption
             received(client)
         assert 0.25 < time.monotonic() - begin < 5
     assert secure.factory.events.empty()
+    served.call(lambda: None)
+    assert "Limit handshakeTimeout reached by ('127.0.0.1'" in caplog.text
 
 
 def test_a_client_that_leaves_in_the_handshake_leaves_nothing_behind(

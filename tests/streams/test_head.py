@@ -76,6 +76,10 @@ def test_tokens(value: bytes) -> None:
         (b"a\x00", False),
         (b"\xc3\xa9", False),
         (b"a\\b", False),
+        (b"a%4", False),
+        (b"a%4g", False),
+        (b"[::1::2]", False),
+        (b"[...]", False),
     ],
 )
 def test_authorities(value: bytes, good: bool) -> None:

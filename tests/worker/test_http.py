@@ -60,6 +60,23 @@ async def test_bodies_of_any_size_both_ways(size):
 
 
 @in_loop
+@pytest.mark.parametrize("capacity", [7, 8, 9, 100])
+async def test_a_response_goes_on_although_its_replies_overtake_the_take(capacity):
+    """Replies that fill the window fill a channel of 8, too: the worker can say that it took the request only
+    after they have been read and passed on."""
+
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        for _ in range(40):
+            await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
+        await send({"type": "http.response.body"})
+
+    layer = CheckedLayer(capacity=capacity)
+    async with bridged(layer) as bridge, working(layer, application):
+        assert await Client(bridge, http_scope()).request().response() == (200, bytes(40 * 65536))
+
+
+@in_loop
 async def test_the_scope_is_that_of_the_server():
     seen = []
 

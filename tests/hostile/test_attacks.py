@@ -30,7 +30,7 @@ pytestmark = pytest.mark.xdist_group("hostile attacks")
 
 SCALE = int(os.environ.get("DAPHNE_ATTACK_SCALE", "1"))
 LATENCY = os.environ.get("DAPHNE_TEST_LATENCY")
-LONGEST_TURN = 0.1
+LONGEST_TURN = 0.25
 """CPU seconds in one turn of the server's loop: what an attack costs others at worst, if not on the clock."""
 MEGABYTE = 1 << 20
 QUICK = (

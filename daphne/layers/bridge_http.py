@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
@@ -71,7 +72,13 @@ class HTTPRequest:
     async def serve(self) -> None:
         """From the body to the last reply, and then the end of everything that was begun for it."""
         try:
-            if await self._read_body() and await self._dispatch():
+            event = await self.receive()
+            if event["type"] == "http.disconnect":
+                return
+            self.body = event.get("body", b"")
+            self.body_ended = not event.get("more_body")
+            whole = self.body_ended and len(self.body) <= self.bridge.settings.body_chunk_size
+            if (whole or await self._gather_body(event)) and (self._offer() or await self._dispatch()):
                 self._begin_watching()
                 await self._relay()
         except ClientDisconnected:
@@ -82,19 +89,9 @@ class HTTPRequest:
 
     # To the worker
 
-    async def _read_body(self) -> bool:
-        """Read what goes into the first message. False when the client left first."""
-        event = await self.receive()
-        if event["type"] == "http.disconnect":
-            return False
-        self.body = event.get("body", b"")
-        if event.get("more_body") or len(self.body) > self.bridge.settings.body_chunk_size:
-            return await self._gather_body(event)
-        self.body_ended = True
-        return True
-
     async def _gather_body(self, event: Event) -> bool:
-        """The same for a body that may not fit into the first message; `event` is its beginning."""
+        """Read what goes into the first message of a body that may not fit into it; `event` is its beginning.
+        False when the client left first."""
         parts = [event]
         size = len(event.get("body", b""))
         limit = self.bridge.settings.body_chunk_size
@@ -115,16 +112,25 @@ class HTTPRequest:
             self.body_channel = self.bridge.layer.new_channel(messages.BODY_PATTERN)
         return True
 
-    async def _dispatch(self) -> bool:
-        """Send the request to the workers; False when it had to be answered instead."""
+    def _message(self) -> Message:
+        extra = messages.scope_extra(self.scope)
+        return messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
+
+    def _offer(self) -> bool:
+        """Send the request to the workers, if that takes no waiting; False leaves it to `_dispatch`."""
         bridge = self.bridge
         bridge.workers.offered(self.inbox)
-        extra = messages.scope_extra(self.scope)
-        message = messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
+        with suppress(bridge.layer.MessageTooLarge):  # which `_dispatch` finds again
+            self.dispatched = bridge.sender.send_now("http.request", self._message())
+        return self.dispatched
+
+    async def _dispatch(self) -> bool:
+        """Send it, waiting for room; False when it had to be answered instead."""
+        bridge = self.bridge
         try:
-            if not bridge.sender.send_now("http.request", message):
-                async with asyncio.timeout(bridge.http_timeout or None):  # a foreign layer may hang
-                    await bridge.sender.send("http.request", message, bridge.settings.channel_full_timeout)
+            async with asyncio.timeout(bridge.http_timeout or None):  # a foreign layer may hang
+                patience = bridge.settings.channel_full_timeout
+                await bridge.sender.send("http.request", self._message(), patience)
         except ChannelFull:
             log.warning("The channel http.request is full; %s %s is answered 503", *self._names())
             await self._page(503, QUEUE_FULL)
@@ -231,7 +237,7 @@ class HTTPRequest:
                 return await self._lost()
             if "abort" in extra:
                 return False
-        elif messages.is_server_push(reply):
+        elif "request" in reply and messages.is_server_push(reply):
             log.debug("A server push for %s is dropped", self.inbox.name)
             return True
         try:
@@ -296,7 +302,7 @@ class HTTPRequest:
         self.retried = True
         self.bridge.replies.close(self.inbox)
         self.inbox = self.bridge.replies.open(self.bridge.replies.http_prefix)
-        return await self._dispatch()
+        return self._offer() or await self._dispatch()
 
     async def _page(self, status: int, text: str) -> None:
         """Answer with a page of our own. A 503 closes the connection (classic specification, "WWW")."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
@@ -122,6 +122,19 @@ class PromptLayer(Protocol):
 
         False when nothing was done, because it cannot be done at once.
         """
+
+
+@runtime_checkable
+class AttendedLayer(Protocol):
+    """A layer that can hand over a message in the very call that sends it."""
+
+    def attend(self, prefix: str, take: Callable[[str, Message], None]) -> None:
+        """Until `forsake`, the layer may give what is sent to the process-local `prefix` to `take`, with its
+        full name, instead of through `receive_batch`: in order, on the running loop's thread, and perhaps
+        within the sender's call. Its owner receives on it as ever, for what comes in another way."""
+
+    def forsake(self, prefix: str) -> None:
+        """The prefix is no longer attended."""
 
 
 def local_prefix(channel: str) -> str:

@@ -58,6 +58,10 @@ class Store:
         queue.entries.append((now + self.expiry, channel, message))
         self._count(self.messages_count, name)
 
+    def count_message(self, name: str) -> None:
+        """Count a message that did not have to wait in the queue `name`."""
+        self._count(self.messages_count, name)
+
     def put_back(self, channel: str, message: Any, now: float) -> None:
         """Give back a message that was taken in vain: to the front, whatever the capacity."""
         name = local_prefix(channel)

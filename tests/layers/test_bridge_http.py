@@ -398,6 +398,7 @@ async def test_a_classic_stream_that_its_client_does_not_take_is_cut_at_a_bound(
         client.can_take.clear()
         name = (await one(layer, "http.request"))[1]["reply_channel"]
         await layer.send_async(name, {"status": 200, "more_content": True})
+        await until(lambda: client.sent)
         for _ in range(70):
             await layer.send_async(name, {"content": bytes(1024 * 1024), "more_content": True})
             await until(lambda: empty_queue(layer, name))

@@ -14,7 +14,7 @@ from typing import Any
 
 from daphne.layers.bridge_http import HTTPRequest
 from daphne.layers.bridge_websocket import serve_websocket
-from daphne.layers.interface import AsyncLayer
+from daphne.layers.interface import AsyncLayer, NearLayer
 from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import Replies
 from daphne.layers.sending import LineSender
@@ -39,6 +39,8 @@ class Bridge:
         self.http_timeout = (
             DEFAULT_HTTP_TIMEOUT if settings.http_timeout is None else float(settings.http_timeout)
         )
+        self.same_files = isinstance(layer, NearLayer) and layer.same_files
+        """Whether a worker may name a file for the body of a response."""
         self.sender = LineSender(layer)
         self.unanswered = Unanswered()
         self.replies = Replies(layer, self._worker_said)

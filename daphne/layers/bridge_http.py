@@ -17,7 +17,7 @@ from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import BacklogFull
-from daphne.layers.window import Window
+from daphne.layers.window import WINDOW, Window
 from daphne.layers.workers import Lost
 from daphne.streams.pages import PAGE_HEADERS, error_page
 
@@ -113,7 +113,7 @@ class HTTPRequest:
         return True
 
     def _message(self) -> Message:
-        extra = messages.scope_extra(self.scope)
+        extra = messages.scope_extra(self.scope, self.bridge.same_files)
         return messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
 
     def _offer(self) -> bool:
@@ -237,6 +237,8 @@ class HTTPRequest:
                 return await self._lost()
             if "abort" in extra:
                 return False
+            if "path" in extra:
+                return await self._file(reply)
         elif "request" in reply and messages.is_server_push(reply):
             log.debug("A server push for %s is dropped", self.inbox.name)
             return True
@@ -258,6 +260,22 @@ class HTTPRequest:
             await self.bridge.workers.confirm(self.inbox, len(reply["content"]))
         return True
 
+    async def _file(self, reply: Message) -> bool:
+        """The worker names a file for the body. It waits until that has been sent, or cannot be."""
+        try:
+            if not self.bridge.same_files:
+                raise ApplicationError("files go over a layer of one machine only")
+            for event in messages.response_events(reply, self.started):
+                await self.send(event)
+                self._passed_on(event)
+        except (ApplicationError, OSError) as problem:
+            if isinstance(problem, ClientDisconnected):
+                raise
+            log.error("HTTP/WS send decode error: %s", problem)
+            return False
+        await self.bridge.workers.confirm(self.inbox, WINDOW)
+        return True
+
     def _passed_on(self, event: Event) -> None:
         kind = event["type"]
         if kind == "http.response.start":
@@ -265,6 +283,8 @@ class HTTPRequest:
             self.trailers = bool(event.get("trailers"))
         elif kind == "http.response.body":
             self.complete = not (event["more_body"] or self.trailers)
+        elif kind == messages.PATHSEND:
+            self.complete = not self.trailers
         elif kind == "http.response.trailers":
             self.complete = not event["more_trailers"]
 

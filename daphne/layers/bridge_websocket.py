@@ -91,7 +91,7 @@ class _Socket:
         """Offer the connection to the workers; False when it had to be refused instead."""
         bridge = self.bridge
         bridge.workers.offered(self.inbox)
-        extra = messages.scope_extra(self.scope)
+        extra = messages.scope_extra(self.scope, self.bridge.same_files)
         patience: float = bridge.settings.channel_full_timeout
         outage = 0.0
         if self.open:

@@ -125,6 +125,15 @@ class PromptLayer(Protocol):
 
 
 @runtime_checkable
+class NearLayer(Protocol):
+    """A layer that may know its processes to be on one machine."""
+
+    @property
+    def same_files(self) -> bool:
+        """Whether all of them may be taken to see the same files, with the same rights."""
+
+
+@runtime_checkable
 class AttendedLayer(Protocol):
     """A layer that can hand over a message in the very call that sends it."""
 

@@ -81,6 +81,11 @@ class ChannelLayer(BlockingDoor):
         self._attended: dict[str, tuple[Take, int]] = {}
 
     @property
+    def same_files(self) -> bool:
+        """See `interface.NearLayer`. Not where other users' processes are let in, which have other rights."""
+        return not self._users
+
+    @property
     def is_broker(self) -> bool:
         """Whether this process holds the messages."""
         return self._broker is not None and not self._broker.leaving

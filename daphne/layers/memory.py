@@ -40,6 +40,7 @@ class ChannelLayer:
     extensions = ("groups", "flush", "statistics")
     ChannelFull = errors.ChannelFull
     MessageTooLarge = errors.MessageTooLarge
+    same_files = True
 
     def __init__(
         self,

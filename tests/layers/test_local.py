@@ -471,3 +471,8 @@ def test_the_default_path_is_the_users_alone(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     assert default_path() == str(tmp_path / f"daphne-{os.getuid()}" / "daphne-layer.sock")
+
+
+def test_files_are_shared_unless_other_users_are_let_in(tmp_path):
+    assert ChannelLayer(str(tmp_path / "layer")).same_files
+    assert not ChannelLayer(str(tmp_path / "layer"), users=[12345]).same_files

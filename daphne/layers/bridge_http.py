@@ -119,9 +119,11 @@ class HTTPRequest:
     def _offer(self) -> bool:
         """Send the request to the workers, if that takes no waiting; False leaves it to `_dispatch`."""
         bridge = self.bridge
-        bridge.workers.offered(self.inbox)
+        self.dispatched = False
         with suppress(bridge.layer.MessageTooLarge):  # which `_dispatch` finds again
             self.dispatched = bridge.sender.send_now("http.request", self._message())
+        if self.dispatched:
+            bridge.workers.offered(self.inbox)
         return self.dispatched
 
     async def _dispatch(self) -> bool:
@@ -142,6 +144,7 @@ class HTTPRequest:
             await self._page(413, TOO_LARGE)
         else:
             self.dispatched = True
+            bridge.workers.offered(self.inbox)
         return self.dispatched
 
     async def _upload(self) -> None:

@@ -90,7 +90,6 @@ class _Socket:
     async def _dispatch(self) -> bool:
         """Offer the connection to the workers; False when it had to be refused instead."""
         bridge = self.bridge
-        bridge.workers.offered(self.inbox)
         extra = messages.scope_extra(self.scope, self.bridge.same_files)
         patience: float = bridge.settings.channel_full_timeout
         outage = 0.0
@@ -112,6 +111,7 @@ class _Socket:
             await self._refuse(503, NO_LAYER)
         else:
             self.dispatched = True
+            bridge.workers.offered(self.inbox)
             return True
         return False
 

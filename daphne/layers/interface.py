@@ -125,6 +125,14 @@ class PromptLayer(Protocol):
 
 
 @runtime_checkable
+class CountingLayer(Protocol):
+    """A layer that can say what waits in it."""
+
+    async def pending_async(self, channel: str) -> int:
+        """How many messages wait in `channel` at this moment. Raises `errors.LayerUnavailable`."""
+
+
+@runtime_checkable
 class NearLayer(Protocol):
     """A layer that may know its processes to be on one machine."""
 

@@ -177,6 +177,10 @@ class ChannelLayer(BlockingDoor):
         statistics: dict[str, float] = await self._call("statistics", channel)
         return statistics
 
+    async def pending_async(self, channel: str) -> int:
+        """See `interface.CountingLayer`."""
+        return int((await self.statistics_async(channel))["messages_pending"])
+
     async def close_async(self) -> None:
         """Give back what cancelled receives were about to get, and detach this loop. A broker leaves what it
         holds to the next one."""

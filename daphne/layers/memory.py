@@ -144,6 +144,10 @@ class ChannelLayer:
     async def close_async(self) -> None:
         """Nothing to let go of."""
 
+    async def pending_async(self, channel: str) -> int:
+        """See `interface.CountingLayer`."""
+        return int(self._boxes.statistics(channel)["messages_pending"])
+
     def global_statistics(self) -> dict[str, float]:
         """Over all channels, since the start or the last flush: `messages_count`, `channel_full_count`,
         `messages_pending`."""

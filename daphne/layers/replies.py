@@ -63,7 +63,7 @@ class Inbox:
         self.received = 0
         """How many replies have come."""
         self.offer = 0
-        """The number under which the connection was offered to the workers; see `Workers.offered`."""
+        """The number under which the connection was offered to the workers; see `untaken`."""
         self.local = local
         self.confirmations: Confirmations | None = None
         """What of the replies has been passed on; see `window`."""

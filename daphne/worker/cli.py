@@ -34,7 +34,10 @@ from daphne.worker.consume import Worker
 
 log = logging.getLogger("daphne.worker")
 
-SHARED = ("lifespan", "uvloop", "verbosity", "log_fmt", "worker_timeout", "force_sync")
+SHARED = (
+    *("lifespan", "uvloop", "verbosity", "log_fmt", "worker_timeout", "force_sync"),
+    "application_close_timeout",
+)
 """The settings of `daphne` that mean the same here, with the same flags and environment variables."""
 
 OWN: Mapping[str, tuple[Kind, Any, str, str]] = {
@@ -136,6 +139,7 @@ class _Process:
             guarantee_single_callable(application),
             lifespan=settings.lifespan,
             worker_timeout=settings.worker_timeout,
+            close_timeout=settings.application_close_timeout,
             **own,
         )
         self._signalled = False

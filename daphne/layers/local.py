@@ -80,6 +80,10 @@ class ChannelLayer(BlockingDoor):
         self._broker: Broker | None = None
         self._attended: dict[str, tuple[Take, int]] = {}
 
+    def use_socket(self, path: str) -> None:
+        """Take another path, before the layer is first used."""
+        self.path = path
+
     @property
     def same_files(self) -> bool:
         """See `interface.NearLayer`. Not where other users' processes are let in, which have other rights."""

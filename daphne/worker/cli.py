@@ -36,7 +36,7 @@ log = logging.getLogger("daphne.worker")
 
 SHARED = (
     *("lifespan", "uvloop", "verbosity", "log_fmt", "worker_timeout", "force_sync"),
-    "application_close_timeout",
+    *("channel_layer_socket", "application_close_timeout"),
 )
 """The settings of `daphne` that mean the same here, with the same flags and environment variables."""
 
@@ -133,7 +133,7 @@ class _Process:
         threads = own.pop("threads")
         if threads is not None:
             self._loop.set_default_executor(ThreadPoolExecutor(max_workers=threads))
-        self._layer = adapt(layer, force_sync=settings.force_sync)
+        self._layer = adapt(layer, settings.force_sync, settings.channel_layer_socket)
         self._worker = Worker(
             self._layer,
             guarantee_single_callable(application),

@@ -260,7 +260,7 @@ class HTTPRequest:
             log.error("HTTP/WS send decode error: %s", problem)
             return False
         if not self.complete and "content" in reply:
-            await self.bridge.workers.confirm(self.inbox, len(reply["content"]))
+            self.bridge.workers.confirm(self.inbox, len(reply["content"]))
         return True
 
     async def _file(self, reply: Message) -> bool:
@@ -276,7 +276,7 @@ class HTTPRequest:
                 raise
             log.error("HTTP/WS send decode error: %s", problem)
             return False
-        await self.bridge.workers.confirm(self.inbox, WINDOW)
+        self.bridge.workers.confirm(self.inbox, WINDOW)
         return True
 
     def _passed_on(self, event: Event) -> None:

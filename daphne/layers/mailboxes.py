@@ -58,7 +58,13 @@ class Mailboxes:
         with self._lock:
             if self._closed:
                 raise Closed("the mailboxes are closed")
-            take = self._taker(name) if name in self._takers else None
+            take = None
+            if name in self._takers:
+                take, thread = self._takers[name]
+                if thread != threading.get_ident() or self._store.holds(name):
+                    take = None
+                else:
+                    self._store.count_message(name)
             if take is None:
                 self._store.put(name, channel, message, self._clock())
                 if name in self._waiting:
@@ -190,13 +196,6 @@ class Mailboxes:
             self._store.load(dumped, self._clock() - elapsed)
 
     # Under the lock
-
-    def _taker(self, name: str) -> Take | None:
-        take, thread = self._takers[name]
-        if thread != threading.get_ident() or self._store.holds(name):
-            return None
-        self._store.count_message(name)
-        return take
 
     def _wake_for_the_rest(self, names: Sequence[str]) -> None:
         for name in names:

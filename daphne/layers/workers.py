@@ -120,14 +120,14 @@ class Workers:
             worker.inboxes.discard(inbox)
             worker.replies_to_ended += inbox.received
 
-    async def confirm(self, inbox: Inbox, size: int) -> None:
+    def confirm(self, inbox: Inbox, size: int) -> None:
         """A reply of `size` bytes has been passed on to the client; tell its worker now and then."""
         if inbox.confirmations is None:
             inbox.confirmations = Confirmations()
         confirmations, worker = inbox.confirmations, inbox.worker
         if confirmations.done(size) and worker is not None:
             confirmations.said(confirmations.done_count)
-            await self.tell(worker, inbox.local, {"type": "daphne.ack", "count": confirmations.done_count})
+            self.tell_later(worker, inbox.local, {"type": "daphne.ack", "count": confirmations.done_count})
 
     async def tell(self, worker: KnownWorker, local: str, message: Message) -> None:
         """Send to the worker's channel `local`, waiting for room as long as the worker lives."""

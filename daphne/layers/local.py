@@ -116,7 +116,12 @@ class ChannelLayer(BlockingDoor):
         """See `interface.AttendedLayer`. Only the broker's process can."""
 
         def unpack(channel: str, body: bytes) -> None:
-            take(channel, msgpack.unpackb(body, raw=False))
+            try:
+                message = msgpack.unpackb(body, raw=False)
+            except ValueError as error:  # its sender is told of nothing: it goes on for others
+                log.error("A message for %s is dropped: it is not MessagePack (%s)", channel, error)
+            else:
+                take(channel, message)
 
         self._attended[receiving_queue(prefix)] = attended = unpack, threading.get_ident()
         if self._broker is not None:

@@ -253,6 +253,12 @@ class HTTPRequest:
             if not self.started:
                 self.classic = extra is None
                 self.bridge.workers.answered(self.inbox, self.classic)
+                if not extra and not reply.get("more_content"):  # all of a response, as most replies are
+                    await self.send(events[0])
+                    self.started = True
+                    await self.send(events[1])
+                    self.complete = True
+                    return True
             for event in events:
                 await self.send(event)
                 self._passed_on(event)

@@ -154,7 +154,7 @@ def response_events(message: Message, started: bool) -> list[Event]:
     """The `http.response.*` events of one reply; `started` says whether `http.response.start` was among
     earlier ones."""
     extra = message.get(EXTRA)
-    if extra is not None:
+    if extra:
         hints = extra.get("early_hints")
         if hints is not None:
             return [{"type": "http.response.early_hint", "links": hints}]
@@ -185,7 +185,8 @@ def _start(message: Message) -> Event:
         "status": _status(message),
         "headers": _pairs(message.get("headers", ())),
     }
-    if (message.get(EXTRA) or {}).get("trailers"):
+    extra = message.get(EXTRA)
+    if extra and extra.get("trailers"):
         start["trailers"] = True
     return start
 
@@ -281,7 +282,7 @@ def denial_events(denial: Message) -> list[Event]:
 
 def _status(message: Message) -> int:
     status = message.get("status")
-    if not isinstance(status, int) or isinstance(status, bool):
+    if type(status) is not int and (not isinstance(status, int) or isinstance(status, bool)):
         raise ApplicationError(f"the first message of a response has no integer 'status' but {status!r:.40}")
     return status
 

@@ -87,6 +87,8 @@ class Workers:
         if kind == "daphne.take":
             self._take(self._known(prefix), channel.removesuffix(CONTROL), message)
         elif kind == "daphne.bye":
+            # Whoever stands in line for a full channel that nobody reads any more has another worker by now.
+            self._sender.abandon(prefix)
             if prefix in self._workers:
                 self._lose(self._workers[prefix], "has ended")
         elif prefix in self._workers:

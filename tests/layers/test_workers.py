@@ -315,3 +315,30 @@ async def test_nothing_is_left_when_all_have_ended(loop):
         await pass_time(loop, 5)
         workers = bridge.workers
         assert not workers._workers and not len(workers._untaken) and workers._heart is None
+
+
+@in_loop
+async def test_what_stands_in_line_for_a_worker_that_has_ended_goes_to_the_next():
+    layer = CheckedLayer(capacity=2)
+    async with bridged(layer, channel_full_timeout=1000) as bridge:
+        client = Client(bridge, websocket_scope())
+        first, second = HandMade(layer, "one"), HandMade(layer, "two")
+
+        async def accept(worker):
+            message = await worker.take("websocket.connect")
+            extra = {"worker": worker.prefix}
+            await layer.send_async(message["reply_channel"], {"accept": True, "daphne": extra})
+            return message
+
+        message = await accept(first)
+        await client.next_sent()
+        for number in range(3):
+            client.give("websocket.receive", text=str(number))
+        await until(lambda: bridge.sender._lines, "a full channel")
+        await layer.send_async(message["reply_channel"], {"daphne": {"handover": {"received": 0}}})
+        await until(lambda: not any(worker.inboxes for worker in bridge.workers._workers.values()))
+        await first.say(message, "bye")
+        await accept(second)
+        assert [(await second.told())["text"] for _ in range(3)] == ["0", "1", "2"]
+        client.leave()
+        await client.task

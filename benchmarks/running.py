@@ -91,10 +91,13 @@ def running(server: Server, target: str, tls: bool, places: Places, cores: Cores
             environment["PYTHONPATH"] = str(REPOSITORY)  # the daphne of this tree, wherever it runs
         before, after = beside(server, places, redis_port)
         command = server.command(Launch(places, port, server.target or target, tls))
-        commands = [*((line, cores.load) for line in before), (command, cores.server)]
-        commands += [(line, cores.load) for line in after]
-        all_started = [stack.enter_context(process(line, core, environment, log)) for line, core in commands]
-        yield wait_until_it_answers(Target(port, tls, all_started[len(before)].pid), all_started, log)
+        all_started = [stack.enter_context(process(line, cores.load, environment, log)) for line in before]
+        served = stack.enter_context(process(command, cores.server, environment, log))
+        all_started.append(served)
+        if after:  # so that the server is the broker of a local layer, as docs/deploying.rst advises
+            wait_until_it_listens(port, served)
+        all_started += [stack.enter_context(process(line, cores.load, environment, log)) for line in after]
+        yield wait_until_it_answers(Target(port, tls, served.pid), all_started, log)
 
 
 def beside(server: Server, places: Places, redis_port: int) -> tuple[list[list[str]], list[list[str]]]:
@@ -109,6 +112,17 @@ def beside(server: Server, places: Places, redis_port: int) -> tuple[list[list[s
     before = [commands[need] for need in server.needs if need == "redis"]
     after = [commands[need] for need in server.needs if need != "redis"]
     return before, after
+
+
+def wait_until_it_listens(port: int, started: subprocess.Popen[bytes]) -> None:
+    """Return once `port` takes connections, or the process has ended, or the time is over."""
+    deadline = time.monotonic() + START_DEADLINE
+    while time.monotonic() < deadline and started.poll() is None:
+        try:
+            socket.create_connection((HOST, port)).close()
+            return
+        except OSError:
+            time.sleep(0.05)
 
 
 def wait_until_it_answers(target: Target, all_started: list[subprocess.Popen[bytes]], log: Path) -> Target:

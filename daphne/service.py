@@ -110,7 +110,7 @@ class Service:
         from daphne.layers.adapters import adapt
         from daphne.layers.bridge import Bridge
 
-        layer = adapt(self._target, force_sync=settings.force_sync)
+        layer = adapt(self._target, settings.force_sync, settings.channel_layer_socket)
         if settings.worker is not None:
             from daphne.worker import Worker
 

@@ -231,8 +231,8 @@ class Settings:
     body_chunk_size: int = _option(262144, Whole(1, TOP), LAYER, "--body-chunk-size",
         "bytes of a request body in one message; longer ones go over a channel of their own")
     channel_layer_socket: str | None = _option(None, Text("PATH"), LAYER, "--channel-layer-socket",
-        "path of the local channel layer's socket")
-    worker_timeout: float = _option(5, Seconds(), LAYER, "--worker-timeout",
+        "path of the local channel layer's socket, in place of the layer's own")
+    worker_timeout: float = _option(5, Seconds(0.1), LAYER, "--worker-timeout",
         "silence after which a worker counts as dead")
     on_worker_loss: str = _option("resume", Choice(("resume", "close")), LAYER, "--on-worker-loss",
         "what becomes of the WebSockets of a worker that is lost")

@@ -15,14 +15,19 @@ from daphne.layers.coroutines import CoroutineLayer
 from daphne.layers.interface import AsyncLayer
 
 
-def adapt(layer: Any, force_sync: bool = False) -> AsyncLayer:
+def adapt(layer: Any, force_sync: bool = False, socket: str | None = None) -> AsyncLayer:
     """`layer` itself if it has the interface already, else an adapter for the one loop that uses it.
 
     The shapes: coroutine functions `send` and `receive(channel)` (Channels 2 to 4); `send`,
     `receive(channels, block=False)` and, unless `force_sync`, `receive_twisted(channels)` when `extensions`
     lists `twisted` (the classic specification). ConfigurationError for anything else, and for
-    publish-subscribe layers, which hand every request to every worker.
+    publish-subscribe layers, which hand every request to every worker. `socket` is a path for a local layer's
+    socket, in place of its own; ConfigurationError for other layers.
     """
+    if socket is not None:
+        if not hasattr(layer, "use_socket"):
+            raise ConfigurationError("--channel-layer-socket is for daphne.layers.local only")
+        layer.use_socket(socket)
     kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
     if "pubsub" in type(layer).__module__:
         raise ConfigurationError(

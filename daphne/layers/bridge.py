@@ -14,7 +14,7 @@ from typing import Any
 
 from daphne.layers.bridge_http import HTTPRequest
 from daphne.layers.bridge_websocket import serve_websocket
-from daphne.layers.interface import AsyncLayer
+from daphne.layers.interface import AsyncLayer, NearLayer
 from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import Replies
 from daphne.layers.sending import LineSender
@@ -39,23 +39,24 @@ class Bridge:
         self.http_timeout = (
             DEFAULT_HTTP_TIMEOUT if settings.http_timeout is None else float(settings.http_timeout)
         )
+        self.same_files = isinstance(layer, NearLayer) and layer.same_files
+        """Whether a worker may name a file for the body of a response."""
         self.sender = LineSender(layer)
         self.unanswered = Unanswered()
         self.replies = Replies(layer, self._worker_said)
         self.workers = Workers(layer, self.sender, float(settings.worker_timeout), self.replies.find)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI 3. Raises nothing but what `receive` and `send` raise, and ValueError for another kind of
         scope."""
         kind = scope["type"]
         if kind == "http":
-            await HTTPRequest(self, scope, receive, send).serve()
-        elif kind == "websocket":
-            await serve_websocket(self, scope, receive, send)
-        elif kind == "lifespan":
-            await self._lifespan(receive, send)
-        else:
-            raise ValueError(f"a channel layer has no messages for {kind!r}")
+            return HTTPRequest(self, scope, receive, send).serve()
+        if kind == "websocket":
+            return serve_websocket(self, scope, receive, send)
+        if kind == "lifespan":
+            return self._lifespan(receive, send)
+        raise ValueError(f"a channel layer has no messages for {kind!r}")
 
     async def start(self) -> None:
         """Begin to read replies."""

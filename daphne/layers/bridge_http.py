@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
@@ -16,7 +17,7 @@ from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import BacklogFull
-from daphne.layers.window import Window
+from daphne.layers.window import WINDOW, Window
 from daphne.layers.workers import Lost
 from daphne.streams.pages import PAGE_HEADERS, error_page
 
@@ -71,7 +72,13 @@ class HTTPRequest:
     async def serve(self) -> None:
         """From the body to the last reply, and then the end of everything that was begun for it."""
         try:
-            if await self._read_body() and await self._dispatch():
+            event = await self.receive()
+            if event["type"] == "http.disconnect":
+                return
+            self.body = event.get("body", b"")
+            self.body_ended = not event.get("more_body")
+            whole = self.body_ended and len(self.body) <= self.bridge.settings.body_chunk_size
+            if (whole or await self._gather_body(event)) and (self._offer() or await self._dispatch()):
                 self._begin_watching()
                 await self._relay()
         except ClientDisconnected:
@@ -82,19 +89,9 @@ class HTTPRequest:
 
     # To the worker
 
-    async def _read_body(self) -> bool:
-        """Read what goes into the first message. False when the client left first."""
-        event = await self.receive()
-        if event["type"] == "http.disconnect":
-            return False
-        self.body = event.get("body", b"")
-        if event.get("more_body") or len(self.body) > self.bridge.settings.body_chunk_size:
-            return await self._gather_body(event)
-        self.body_ended = True
-        return True
-
     async def _gather_body(self, event: Event) -> bool:
-        """The same for a body that may not fit into the first message; `event` is its beginning."""
+        """Read what goes into the first message of a body that may not fit into it; `event` is its beginning.
+        False when the client left first."""
         parts = [event]
         size = len(event.get("body", b""))
         limit = self.bridge.settings.body_chunk_size
@@ -115,16 +112,27 @@ class HTTPRequest:
             self.body_channel = self.bridge.layer.new_channel(messages.BODY_PATTERN)
         return True
 
-    async def _dispatch(self) -> bool:
-        """Send the request to the workers; False when it had to be answered instead."""
+    def _message(self) -> Message:
+        extra = messages.scope_extra(self.scope, self.bridge.same_files)
+        return messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
+
+    def _offer(self) -> bool:
+        """Send the request to the workers, if that takes no waiting; False leaves it to `_dispatch`."""
         bridge = self.bridge
-        bridge.workers.offered(self.inbox)
-        extra = messages.scope_extra(self.scope)
-        message = messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
+        self.dispatched = False
+        with suppress(bridge.layer.MessageTooLarge):  # which `_dispatch` finds again
+            self.dispatched = bridge.sender.send_now("http.request", self._message())
+        if self.dispatched:
+            bridge.workers.offered(self.inbox)
+        return self.dispatched
+
+    async def _dispatch(self) -> bool:
+        """Send it, waiting for room; False when it had to be answered instead."""
+        bridge = self.bridge
         try:
-            if not bridge.sender.send_now("http.request", message):
-                async with asyncio.timeout(bridge.http_timeout or None):  # a foreign layer may hang
-                    await bridge.sender.send("http.request", message, bridge.settings.channel_full_timeout)
+            async with asyncio.timeout(bridge.http_timeout or None):  # a foreign layer may hang
+                patience = bridge.settings.channel_full_timeout
+                await bridge.sender.send("http.request", self._message(), patience)
         except ChannelFull:
             log.warning("The channel http.request is full; %s %s is answered 503", *self._names())
             await self._page(503, QUEUE_FULL)
@@ -136,6 +144,7 @@ class HTTPRequest:
             await self._page(413, TOO_LARGE)
         else:
             self.dispatched = True
+            bridge.workers.offered(self.inbox)
         return self.dispatched
 
     async def _upload(self) -> None:
@@ -233,7 +242,9 @@ class HTTPRequest:
                 return False
             if "worker" in extra:
                 self.bridge.workers.taken(extra["worker"], self.inbox)
-        elif messages.is_server_push(reply):
+            if "path" in extra:
+                return await self._file(reply)
+        elif "request" in reply and messages.is_server_push(reply):
             log.debug("A server push for %s is dropped", self.inbox.name)
             return True
         try:
@@ -244,6 +255,12 @@ class HTTPRequest:
             if not self.started:
                 self.classic = extra is None
                 self.bridge.workers.answered(self.inbox, self.classic)
+                if not extra and not reply.get("more_content"):  # all of a response, as most replies are
+                    await self.send(events[0])
+                    self.started = True
+                    await self.send(events[1])
+                    self.complete = True
+                    return True
             for event in events:
                 await self.send(event)
                 self._passed_on(event)
@@ -251,7 +268,23 @@ class HTTPRequest:
             log.error("HTTP/WS send decode error: %s", problem)
             return False
         if not self.complete and "content" in reply:
-            await self.bridge.workers.confirm(self.inbox, len(reply["content"]))
+            self.bridge.workers.confirm(self.inbox, len(reply["content"]))
+        return True
+
+    async def _file(self, reply: Message) -> bool:
+        """The worker names a file for the body. It waits until that has been sent, or cannot be."""
+        try:
+            if not self.bridge.same_files:
+                raise ApplicationError("files go over a layer of one machine only")
+            for event in messages.response_events(reply, self.started):
+                await self.send(event)
+                self._passed_on(event)
+        except (ApplicationError, OSError) as problem:
+            if isinstance(problem, ClientDisconnected):
+                raise
+            log.error("HTTP/WS send decode error: %s", problem)
+            return False
+        self.bridge.workers.confirm(self.inbox, WINDOW)
         return True
 
     def _passed_on(self, event: Event) -> None:
@@ -261,6 +294,8 @@ class HTTPRequest:
             self.trailers = bool(event.get("trailers"))
         elif kind == "http.response.body":
             self.complete = not (event["more_body"] or self.trailers)
+        elif kind == messages.PATHSEND:
+            self.complete = not self.trailers
         elif kind == "http.response.trailers":
             self.complete = not event["more_trailers"]
 
@@ -298,7 +333,7 @@ class HTTPRequest:
         self.retried = True
         self.bridge.replies.close(self.inbox)
         self.inbox = self.bridge.replies.open(self.bridge.replies.http_prefix)
-        return await self._dispatch()
+        return self._offer() or await self._dispatch()
 
     async def _page(self, status: int, text: str) -> None:
         """Answer with a page of our own. A 503 closes the connection (classic specification, "WWW")."""

@@ -90,8 +90,7 @@ class _Socket:
     async def _dispatch(self) -> bool:
         """Offer the connection to the workers; False when it had to be refused instead."""
         bridge = self.bridge
-        bridge.workers.offered(self.inbox)
-        extra = messages.scope_extra(self.scope)
+        extra = messages.scope_extra(self.scope, self.bridge.same_files)
         patience: float = bridge.settings.channel_full_timeout
         outage = 0.0
         if self.open:
@@ -112,13 +111,17 @@ class _Socket:
             await self._refuse(503, NO_LAYER)
         else:
             self.dispatched = True
+            bridge.workers.offered(self.inbox)
             return True
         return False
 
     async def _read_client(self) -> None:
         try:
             while (event := await self.receive())["type"] != "websocket.disconnect":
-                await self.frames.add(event)
+                if not self.frames.add_now(event):
+                    await self.frames.add(event)
+                elif self.frames.full:
+                    await self.frames.room()
         except ChannelFull:
             log.warning("WebSocket force closed for %s due to receive backpressure", self.inbox.name)
             event = await self._close_and_wait(closecodes.TRY_AGAIN_LATER)
@@ -171,19 +174,22 @@ class _Socket:
             if "done" in extra:
                 self.deaths = 0
                 self.frames.confirmed(extra["done"])
-            if "worker" in extra:
-                self.bridge.workers.taken(extra["worker"], self.inbox)
-            self.state = extra.get("state", self.state)
-            self.on_loss = extra.get("on_loss", self.on_loss)
-            if "handover" in extra:
-                self.frames.handed_over(extra["handover"]["received"])
-                return await self._resume("its worker is ending")
-            if "denial" in extra:
-                return await self._deny(extra["denial"])
+            if len(extra) > ("done" in extra):
+                if "worker" in extra:
+                    self.bridge.workers.taken(extra["worker"], self.inbox)
+                self.state = extra.get("state", self.state)
+                self.on_loss = extra.get("on_loss", self.on_loss)
+                if "handover" in extra:
+                    self.frames.handed_over(extra["handover"]["received"])
+                    return await self._resume("its worker is ending")
+                if "denial" in extra:
+                    return await self._deny(extra["denial"])
             if len(reply) == 1:
                 return True
         if self.closing:
             return True
+        if extra is not None and self.accepted and len(reply) == 2 and type(reply.get("text")) is str:
+            return await self._pass_text(reply["text"])
         try:
             events = messages.websocket_events(reply, not self.accepted)
         except ApplicationError as problem:
@@ -197,11 +203,22 @@ class _Socket:
             return self.open  # an unanswered handshake is answered by the stream
         return True
 
+    async def _pass_text(self, text: str) -> bool:
+        """What nearly all replies are: a text from a worker of ours."""
+        try:
+            await self.send({"type": "websocket.send", "text": text})
+        except ClientDisconnected:
+            log.debug("The client of %s has left", self.inbox.name)
+        except ApplicationError as problem:
+            log.error("HTTP/WS send decode error: %s", problem)
+        self.bridge.workers.confirm(self.inbox, len(text))
+        return True
+
     async def _pass_on(self, event: Event, reply: Message) -> None:
         kind = event["type"]
         if kind == "websocket.send":
             await self._send(event)
-            await self.bridge.workers.confirm(self.inbox, len(event.get("text") or event.get("bytes") or b""))
+            self.bridge.workers.confirm(self.inbox, len(event.get("text") or event.get("bytes") or b""))
         elif kind == "websocket.accept":
             await self._accept(event, EXTRA not in reply)
         elif not self.open:

@@ -60,7 +60,8 @@ def owned(message: Message) -> tuple[Message, int]:
         if kind is str or kind is bytes:
             size += len(value)
         elif kind is list or kind is dict:
-            nested.append(value)
+            if value:
+                nested.append(value)
         elif kind not in _PLAIN:
             return independent_copy(message)
     if nested:

@@ -45,6 +45,7 @@ class ClientFrames:
         self._unsent: deque[Frame] = deque()
         self._unconfirmed: deque[Frame] = deque()
         self._window = Window()
+        self.room = self._window.room
         self._flowing = False
         self.order = 0
         """The order of the last message sent to the present worker."""
@@ -53,6 +54,32 @@ class ClientFrames:
     def waiting(self) -> bool:
         """Whether there are messages that no worker was sent yet."""
         return bool(self._unsent)
+
+    def add_now(self, event: Event) -> bool:
+        """Take one `websocket.receive`, if that takes no waiting; else False, and `add` is to be called.
+
+        The next may be read once there is `room`. Raises MessageTooLarge.
+        """
+        inbox = self._inbox
+        if inbox is None or self._unsent or self._flowing:
+            return False
+        worker = inbox.worker
+        if worker is None or worker.dead:
+            return False
+        frame = Frame(event)
+        frame.order = self.order + 1
+        if not self._bridge.sender.send_now(worker.prefix + inbox.local, _for_worker(frame)):
+            return False
+        self.order = frame.order
+        frame.arrived = True
+        self._unconfirmed.append(frame)
+        self._window.sent(frame.size)
+        return True
+
+    @property
+    def full(self) -> bool:
+        """Whether the next message has to wait for `room`."""
+        return self._window.full
 
     async def add(self, event: Event) -> None:
         """Take one `websocket.receive`; returns when the next may be read. Raises what `flow` raises."""
@@ -96,11 +123,8 @@ class ClientFrames:
             self._confirm(1)
             return
         self._unconfirmed.append(frame)
-        message = {"type": "websocket.receive", "order": frame.order}
-        key = "text" if frame.event.get("text") is not None else "bytes"
-        message[key] = frame.event[key]
         try:
-            await self._send_patiently(worker.prefix + inbox.local, message)
+            await self._send_patiently(worker.prefix + inbox.local, _for_worker(frame))
             frame.arrived = True
         except Abandoned:
             pass  # `lost`, which comes next, puts the frame back
@@ -147,3 +171,14 @@ class ClientFrames:
 
     def _confirm(self, count: int) -> None:
         self._window.confirm(self._window.confirmed + count)
+
+
+def _for_worker(frame: Frame) -> Message:
+    event = frame.event
+    text = event.get("text")
+    message: Message = {"type": "websocket.receive", "order": frame.order}
+    if text is not None:
+        message["text"] = text
+    else:
+        message["bytes"] = event["bytes"]
+    return message

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import translate
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
@@ -122,6 +122,36 @@ class PromptLayer(Protocol):
 
         False when nothing was done, because it cannot be done at once.
         """
+
+
+@runtime_checkable
+class CountingLayer(Protocol):
+    """A layer that can say what waits in it."""
+
+    async def pending_async(self, channel: str) -> int:
+        """How many messages wait in `channel` at this moment. Raises `errors.LayerUnavailable`."""
+
+
+@runtime_checkable
+class NearLayer(Protocol):
+    """A layer that may know its processes to be on one machine."""
+
+    @property
+    def same_files(self) -> bool:
+        """Whether all of them may be taken to see the same files, with the same rights."""
+
+
+@runtime_checkable
+class AttendedLayer(Protocol):
+    """A layer that can hand over a message in the very call that sends it."""
+
+    def attend(self, prefix: str, take: Callable[[str, Message], None]) -> None:
+        """Until `forsake`, the layer may give what is sent to the process-local `prefix` to `take`, with its
+        full name, instead of through `receive_batch`: in order, on the running loop's thread, and perhaps
+        within the sender's call. Its owner receives on it as ever, for what comes in another way."""
+
+    def forsake(self, prefix: str) -> None:
+        """The prefix is no longer attended."""
 
 
 def local_prefix(channel: str) -> str:

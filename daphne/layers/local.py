@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from re import Pattern
 from typing import Any
@@ -24,13 +25,14 @@ from daphne.layers.interface import (
     Capacities,
     Message,
     checked_group,
+    receiving_queue,
     receiving_queues,
     sending_queue,
 )
 from daphne.layers.local_broker import Broker
 from daphne.layers.local_client import Attachment, AttachmentFetch, BrokerGone
 from daphne.layers.local_place import Place
-from daphne.layers.mailboxes import Closed, Mailboxes
+from daphne.layers.mailboxes import Closed, Mailboxes, Take
 from daphne.layers.packing import packed
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
@@ -76,6 +78,16 @@ class ChannelLayer(BlockingDoor):
         self.abandon((getattr(self, "_sides", None), getattr(self, "_broker", None)))
         self._sides: dict[asyncio.AbstractEventLoop, _LoopSide] = {}
         self._broker: Broker | None = None
+        self._attended: dict[str, tuple[Take, int]] = {}
+
+    def use_socket(self, path: str) -> None:
+        """Take another path, before the layer is first used."""
+        self.path = path
+
+    @property
+    def same_files(self) -> bool:
+        """See `interface.NearLayer`. Not where other users' processes are let in, which have other rights."""
+        return not self._users
 
     @property
     def is_broker(self) -> bool:
@@ -99,6 +111,27 @@ class ChannelLayer(BlockingDoor):
         except Closed:
             return False
         return True
+
+    def attend(self, prefix: str, take: Callable[[str, Message], None]) -> None:
+        """See `interface.AttendedLayer`. Only the broker's process can."""
+
+        def unpack(channel: str, body: bytes) -> None:
+            try:
+                message = msgpack.unpackb(body, raw=False)
+            except ValueError as error:  # its sender is told of nothing: it goes on for others
+                log.error("A message for %s is dropped: it is not MessagePack (%s)", channel, error)
+            else:
+                take(channel, message)
+
+        self._attended[receiving_queue(prefix)] = attended = unpack, threading.get_ident()
+        if self._broker is not None:
+            self._broker.boxes.attend(prefix, *attended)
+
+    def forsake(self, prefix: str) -> None:
+        """See `interface.AttendedLayer`."""
+        self._attended.pop(prefix, None)
+        if self._broker is not None:
+            self._broker.boxes.forsake(prefix)
 
     async def receive_batch(self, channels: Sequence[str], limit: int = BATCH) -> list[tuple[str, Message]]:
         """See `interface.AsyncLayer`. Goes on with the next broker when one has gone."""
@@ -152,6 +185,10 @@ class ChannelLayer(BlockingDoor):
         """Since the broker's start or the last flush; of a channel, or of all."""
         statistics: dict[str, float] = await self._call("statistics", channel)
         return statistics
+
+    async def pending_async(self, channel: str) -> int:
+        """See `interface.CountingLayer`."""
+        return int((await self.statistics_async(channel))["messages_pending"])
 
     async def close_async(self) -> None:
         """Give back what cancelled receives were about to get, and detach this loop. A broker leaves what it
@@ -228,6 +265,8 @@ class ChannelLayer(BlockingDoor):
         except BaseException:
             place.unlock()
             raise
+        for prefix, attended in self._attended.items():
+            broker.boxes.attend(prefix, *attended)
         self._broker = broker
         log.info("This process is the broker of the local layer %s", place.path)
         return broker

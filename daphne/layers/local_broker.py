@@ -236,10 +236,11 @@ class _Client(FrameProtocol):
 
     def frame_received(self, *fields: Any) -> None:
         """Called with each request."""
+        if fields[1] == "send":
+            self._send(*fields)
+            return
         number, operation, *arguments = fields
-        if operation == "send":
-            self._perform(number, operation, tuple(arguments))
-        elif operation == "receive":
+        if operation == "receive":
             self._receive(number, *arguments)
         elif operation == "cancel":
             self._cancel(*arguments)
@@ -252,6 +253,16 @@ class _Client(FrameProtocol):
         else:
             self._perform(number, operation, tuple(arguments))
 
+    def _send(self, number: int, operation: str, channel: str, body: bytes) -> None:
+        try:
+            self._broker.boxes.put(local_prefix(channel), channel, body)
+        except ChannelFull as error:
+            self.write_frame(number, FULL, str(error))
+        else:
+            if not self._sent:
+                self._loop.call_soon(self.flush_frames)
+            self._sent.append(number)
+
     def _perform(self, number: int, operation: str, arguments: tuple[Any, ...]) -> None:
         try:
             value = self._broker.perform(operation, arguments)
@@ -260,12 +271,7 @@ class _Client(FrameProtocol):
         except (KeyError, TypeError, ValueError) as error:  # a client of another version
             self.write_frame(number, FAILED, f"{operation}: {error}")
         else:
-            if operation == "send":
-                if not self._sent:
-                    self._loop.call_soon(self.flush_frames)
-                self._sent.append(number)
-            else:
-                self.write_frame(number, DONE, value)
+            self.write_frame(number, DONE, value)
 
     def flush_frames(self) -> None:
         """Send the frames of this turn, and one for all sends of it."""

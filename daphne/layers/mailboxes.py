@@ -17,6 +17,8 @@ from daphne.layers.interface import BATCH, Capacities, local_prefix
 from daphne.layers.store import Store
 
 Batch = list[tuple[str, Any]]
+Take = Callable[[str, Any], None]
+"""Takes a message for the full channel name."""
 
 
 class Closed(LayerUnavailable):
@@ -48,6 +50,7 @@ class Mailboxes:
         self._lock = threading.Lock()
         self._store = Store(expiry, group_expiry, capacities)
         self._waiting: dict[str, dict[Waiter, None]] = {}
+        self._takers: dict[str, tuple[Take, int]] = {}
         self._closed = False
 
     def put(self, name: str, channel: str, message: Any) -> None:
@@ -55,9 +58,31 @@ class Mailboxes:
         with self._lock:
             if self._closed:
                 raise Closed("the mailboxes are closed")
-            self._store.put(name, channel, message, self._clock())
-            if name in self._waiting:
-                self._wake_one(name)
+            take = None
+            if name in self._takers:
+                take, thread = self._takers[name]
+                if thread != threading.get_ident() or self._store.holds(name):
+                    take = None
+                else:
+                    self._store.count_message(name)
+            if take is None:
+                self._store.put(name, channel, message, self._clock())
+                if name in self._waiting:
+                    self._wake_one(name)
+        if take is not None:
+            take(channel, message)
+
+    def attend(self, name: str, take: Take, thread: int) -> None:
+        """From now on, what that thread puts into the queue `name` goes to `take` at once, unless earlier
+        messages wait there.
+
+        Somebody has to receive on it as well: for those, and for other threads.
+        """
+        self._takers[name] = take, thread
+
+    def forsake(self, name: str) -> None:
+        """End that."""
+        self._takers.pop(name, None)
 
     def put_back(self, batch: Batch) -> None:
         """Return what was taken but cannot be handed on, in its order, to the front."""

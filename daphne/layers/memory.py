@@ -5,6 +5,7 @@ Called by the bridge, by workers in the same process and by tests; calls `mailbo
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from daphne.layers.interface import (
     Message,
     checked_group,
     random_name,
+    receiving_queue,
     receiving_queues,
     sending_queue,
     single_reader_channel,
@@ -38,6 +40,7 @@ class ChannelLayer:
     extensions = ("groups", "flush", "statistics")
     ChannelFull = errors.ChannelFull
     MessageTooLarge = errors.MessageTooLarge
+    same_files = True
 
     def __init__(
         self,
@@ -71,6 +74,14 @@ class ChannelLayer:
                 f"{size} bytes for {channel}; the layer carries {self.max_message_size}"
             )
         self._boxes.put(name, channel, message)
+
+    def attend(self, prefix: str, take: Callable[[str, Message], None]) -> None:
+        """See `interface.AttendedLayer`."""
+        self._boxes.attend(receiving_queue(prefix), take, threading.get_ident())
+
+    def forsake(self, prefix: str) -> None:
+        """See `interface.AttendedLayer`."""
+        self._boxes.forsake(prefix)
 
     def receive(self, channels: Sequence[str], block: bool = False) -> tuple[str | None, Message | None]:
         """`(channel, message)`, or `(None, None)` at once, or after some seconds with `block`."""
@@ -132,6 +143,10 @@ class ChannelLayer:
 
     async def close_async(self) -> None:
         """Nothing to let go of."""
+
+    async def pending_async(self, channel: str) -> int:
+        """See `interface.CountingLayer`."""
+        return int(self._boxes.statistics(channel)["messages_pending"])
 
     def global_statistics(self) -> dict[str, float]:
         """Over all channels, since the start or the last flush: `messages_count`, `channel_full_count`,

@@ -37,7 +37,7 @@ KEYS: Mapping[str, tuple[str, ...]] = {
         "resume",
     ),
     "http reply daphne": (
-        *("trailers", "trailer_fields", "more_trailers", "early_hints", "done", "abort", "handback"),
+        *("trailers", "trailer_fields", "more_trailers", "early_hints", "path", "done", "abort", "handback"),
         "worker",
     ),
     "websocket reply daphne": (

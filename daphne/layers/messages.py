@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, MutableMapping
 from copy import deepcopy
 from functools import lru_cache
+from os import fsdecode, fsencode
+from os.path import abspath
 from typing import Any
 from urllib.parse import quote
 
@@ -28,8 +30,8 @@ Scope = MutableMapping[str, Any]
 BODY_PATTERN = "http.request.body?"
 """What the names of the channels begin with that carry the rest of a long request body."""
 
-NOT_OVER_A_LAYER = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
-"""Extensions of ASGI that name a file or a descriptor of the machine that the application runs on."""
+PATHSEND = "http.response.pathsend"
+"""The extension of ASGI that names a file: for workers that see the same files as the server only."""
 
 _WEBSOCKET_REPLY_KEYS = frozenset(KEYS["websocket reply"])
 
@@ -61,8 +63,11 @@ def http_request(
     return message
 
 
-def scope_extra(scope: Scope) -> Message:
-    """What of `scope` the classic keys do not carry, or not without loss; for the key `daphne`."""
+def scope_extra(scope: Scope, same_files: bool) -> Message:
+    """What of `scope` the classic keys do not carry, or not without loss; for the key `daphne`.
+
+    `same_files`: whether the workers see the same files as the server.
+    """
     extra: Message = {}
     raw_path = scope.get("raw_path")
     if raw_path is not None and raw_path != scope["path"].encode("utf-8", "surrogateescape"):
@@ -72,7 +77,7 @@ def scope_extra(scope: Scope) -> Message:
         extra["server"] = server[0]
     extensions = scope.get("extensions")
     if extensions:
-        extra["extensions"] = _joined(tuple(extensions))
+        extra["extensions"] = _joined(tuple(extensions), same_files)
         if "tls" in extensions:
             extra["tls"] = deepcopy(extensions["tls"])
     if scope["type"] == "websocket":
@@ -83,8 +88,8 @@ def scope_extra(scope: Scope) -> Message:
 
 
 @lru_cache(maxsize=64)
-def _joined(extensions: tuple[str, ...]) -> str:
-    return " ".join([name for name in extensions if name not in NOT_OVER_A_LAYER])
+def _joined(extensions: tuple[str, ...], same_files: bool) -> str:
+    return " ".join([name for name in extensions if same_files or name != PATHSEND])
 
 
 def body_chunk(content: bytes, more: bool) -> Message:
@@ -149,7 +154,7 @@ def response_events(message: Message, started: bool) -> list[Event]:
     """The `http.response.*` events of one reply; `started` says whether `http.response.start` was among
     earlier ones."""
     extra = message.get(EXTRA)
-    if extra is not None:
+    if extra:
         hints = extra.get("early_hints")
         if hints is not None:
             return [{"type": "http.response.early_hint", "links": hints}]
@@ -157,6 +162,8 @@ def response_events(message: Message, started: bool) -> list[Event]:
         if fields is not None:
             more = bool(extra.get("more_trailers"))
             return [{"type": "http.response.trailers", "headers": _pairs(fields), "more_trailers": more}]
+        if "path" in extra:
+            return _file_events(message, started)
     content = message.get("content", b"")
     if type(content) is not bytes and not isinstance(content, bytes | bytearray | memoryview):
         raise ApplicationError(f"'content' of a response is {type(content).__name__}, not bytes")
@@ -169,14 +176,26 @@ def response_events(message: Message, started: bool) -> list[Event]:
         if "status" in message:
             raise ApplicationError("a second 'status' for a response that has begun; the message is dropped")
         return [body]
+    return [_start(message), body]
+
+
+def _start(message: Message) -> Event:
     start: Event = {
         "type": "http.response.start",
         "status": _status(message),
         "headers": _pairs(message.get("headers", ())),
     }
-    if extra is not None and extra.get("trailers"):
+    extra = message.get(EXTRA)
+    if extra and extra.get("trailers"):
         start["trailers"] = True
-    return [start, body]
+    return start
+
+
+def _file_events(message: Message, started: bool) -> list[Event]:
+    path = message[EXTRA]["path"]
+    if started or type(path) is not bytes:
+        raise ApplicationError(f"a file that cannot be a response's body here: {path!r:.120}")
+    return [_start(message), {"type": PATHSEND, "path": fsdecode(path)}]
 
 
 def is_server_push(message: Message) -> bool:
@@ -263,7 +282,7 @@ def denial_events(denial: Message) -> list[Event]:
 
 def _status(message: Message) -> int:
     status = message.get("status")
-    if not isinstance(status, int) or isinstance(status, bool):
+    if type(status) is not int and (not isinstance(status, int) or isinstance(status, bool)):
         raise ApplicationError(f"the first message of a response has no integer 'status' but {status!r:.40}")
     return status
 
@@ -366,6 +385,14 @@ def response_reply(start: Event | None, content: bytes, more: bool) -> Message:
             reply[EXTRA]["trailers"] = True
     if more:
         reply["more_content"] = True
+    return reply
+
+
+def file_reply(start: Event, path: Any) -> Message:
+    """`http.response.start` and `.pathsend` as a reply."""
+    reply = response_reply(start, b"", False)
+    del reply["content"]
+    reply[EXTRA]["path"] = fsencode(abspath(path))
     return reply
 
 

@@ -154,6 +154,10 @@ class ChannelLayer(BlockingDoor):
                 totals[name] += int(value or 0)
         return totals if channel is None else {**totals, **await self._queue_statistics(channel)}
 
+    async def pending_async(self, channel: str) -> int:
+        """See `interface.CountingLayer`. Summed over all servers."""
+        return int((await self._queue_statistics(channel))["messages_pending"])
+
     async def close_async(self) -> None:
         """Give back what cancelled receives were about to get; close this loop's connections."""
         side = self._sides.pop(asyncio.get_running_loop(), None)

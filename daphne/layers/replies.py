@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from daphne.errors import DaphneError
-from daphne.layers.interface import AsyncLayer, Message, random_name
+from daphne.layers.interface import AsyncLayer, AttendedLayer, Message, random_name
 from daphne.layers.window import Confirmations
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Inbox:
         self.received = 0
         """How many replies have come."""
         self.offer = 0
-        """The number under which the connection was offered to the workers; see `Workers.offered`."""
+        """The number under which the connection was offered to the workers; see `untaken`."""
         self.local = local
         self.confirmations: Confirmations | None = None
         """What of the replies has been passed on; see `window`."""
@@ -78,9 +78,11 @@ class Inbox:
         messages = self._messages
         messages.append(message)
         self.received += 1
-        if self._waiter is not None:
-            if not self._waiter.done():
-                self._waiter.set_result(None)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter = None
+            if not waiter.done():
+                waiter.set_result(None)
         elif len(messages) % _LOOK_EVERY == 0 and _size(messages) > BACKLOG_LIMIT:
             messages.clear()
             messages.append(BacklogFull(f"{self.name}: more than {BACKLOG_LIMIT} bytes of replies wait"))
@@ -123,17 +125,19 @@ class Replies:
         process = f"{secrets.token_hex(3)}.{layer.client_prefix}"
         self.http_prefix = f"http.response.{process}!"
         self.websocket_prefix = f"websocket.send.{process}!"
+        self._prefixes = (self.http_prefix, self.websocket_prefix)
         self._layer = layer
         self._on_control = on_control
         self._inboxes: dict[str, Inbox] = {}
+        self._loop: asyncio.AbstractEventLoop
         self._task: asyncio.Task[None] | None = None
 
     def open(self, prefix: str) -> Inbox:
         """A new inbox under a name that nobody can guess."""
-        inbox = Inbox(prefix, random_name(), asyncio.get_running_loop())
-        self._inboxes[inbox.name] = inbox
         if self._task is None:
             self.start()
+        inbox = Inbox(prefix, random_name(), self._loop)
+        self._inboxes[inbox.name] = inbox
         return inbox
 
     def find(self, name: str) -> Inbox | None:
@@ -150,21 +154,27 @@ class Replies:
     def start(self) -> None:
         """Start the reader, in the running loop."""
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._read(), name="daphne-replies")
+            self._loop = asyncio.get_running_loop()
+            self._task = self._loop.create_task(self._read(), name="daphne-replies")
+            if isinstance(self._layer, AttendedLayer):
+                for prefix in self._prefixes:
+                    self._layer.attend(prefix, self._deliver)
 
     async def stop(self) -> None:
         """Stop the reader. What is on its way stays in the layer."""
         task, self._task = self._task, None
         if task is not None:
+            if isinstance(self._layer, AttendedLayer):
+                for prefix in self._prefixes:
+                    self._layer.forsake(prefix)
             task.cancel()
             await asyncio.wait([task])
 
     async def _read(self) -> None:
         pause = FIRST_PAUSE
-        prefixes = [self.http_prefix, self.websocket_prefix]
         while True:
             try:
-                batch = await self._layer.receive_batch(prefixes)
+                batch = await self._layer.receive_batch(self._prefixes)
             except (
                 Exception
             ) as problem:  # a foreign layer may raise anything, and the reader must not die of it
@@ -174,13 +184,16 @@ class Replies:
                 continue
             pause = FIRST_PAUSE
             for channel, message in batch:
-                inbox = self._inboxes.get(channel)
-                if inbox is not None:
-                    inbox.put(message)
-                elif channel.endswith("!" + CONTROL):
-                    self._control(channel, message)
-                else:
-                    log.debug("Message on unknown channel %r - discarding", channel)
+                self._deliver(channel, message)
+
+    def _deliver(self, channel: str, message: Message) -> None:
+        inbox = self._inboxes.get(channel)
+        if inbox is not None:
+            inbox.put(message)
+        elif channel.endswith("!" + CONTROL):
+            self._control(channel, message)
+        else:
+            log.debug("Message on unknown channel %r - discarding", channel)
 
     def _control(self, channel: str, message: Message) -> None:
         try:

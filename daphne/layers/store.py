@@ -53,10 +53,21 @@ class Store:
         elif len(queue.entries) >= queue.capacity:
             self._expire(queue, now)
             if len(queue.entries) >= queue.capacity:
-                self._count(self.full_count, name)
+                self.full_count[""] += 1
+                if "?" not in name:
+                    self.full_count[name] += 1
                 raise ChannelFull(f"{name} holds {queue.capacity} messages")
         queue.entries.append((now + self.expiry, channel, message))
-        self._count(self.messages_count, name)
+        counts = self.messages_count
+        counts[""] += 1
+        if "?" not in name:  # each of those has a name of its own, and would be remembered for ever
+            counts[name] += 1
+
+    def count_message(self, name: str) -> None:
+        """Count a message for the process-local `name` that did not have to wait."""
+        counts = self.messages_count
+        counts[""] += 1
+        counts[name] += 1
 
     def put_back(self, channel: str, message: Any, now: float) -> None:
         """Give back a message that was taken in vain: to the front, whatever the capacity."""
@@ -173,9 +184,3 @@ class Store:
     def _expire(self, queue: _Queue, now: float) -> None:
         while queue.entries and queue.entries[0][0] <= now:
             self._leave_groups(queue.entries.popleft()[1])
-
-    @staticmethod
-    def _count(counter: Counter[str], name: str) -> None:
-        counter[""] += 1
-        if "?" not in name:  # each of those has a name of its own, and would be remembered for ever
-            counter[name] += 1

@@ -7,6 +7,7 @@ soon. Most requests are answered long before, and then cost an entry in a dict a
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 QUIET_TIME = 0.05
@@ -24,15 +25,17 @@ class Unanswered:
     """The requests that were handed to the workers within the last `QUIET_TIME` seconds."""
 
     def __init__(self) -> None:
+        self._now: Callable[[], float]
         self._asked_at: dict[Request, float] = {}  # the earliest first
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, request: Request) -> None:
         """`request` has been handed to the workers now."""
-        loop = asyncio.get_running_loop()
-        now = self._asked_at[request] = loop.time()
         if self._timer is None:
-            self._timer = loop.call_at(now + QUIET_TIME, self._look, loop)
+            loop = asyncio.get_running_loop()
+            self._now = loop.time
+            self._timer = loop.call_at(loop.time() + QUIET_TIME, self._look, loop)
+        self._asked_at[request] = self._now()
 
     def discard(self, request: Request) -> None:
         """`request` is over, if it was not quiet before."""

@@ -19,12 +19,10 @@ from typing import Any
 from daphne.layers.interface import AsyncLayer, Message, WatchingLayer
 from daphne.layers.replies import CONTROL, Inbox
 from daphne.layers.sending import Abandoned, LineSender
+from daphne.layers.untaken import Untaken
 from daphne.layers.window import Confirmations
 
 log = logging.getLogger("daphne.server")
-
-TAKE_TIME = 1.0
-"""Seconds within which a worker that has received an offer says that it took it."""
 
 BEATS = 3
 """Heartbeats within one `worker_timeout`."""
@@ -79,10 +77,8 @@ class Workers:
         self._find = find
         self._workers: dict[str, KnownWorker] = {}
         self._heart: asyncio.Task[None] | None = None
-        self._offers = 0
-        self._untaken: dict[Inbox, None] = {}  # in the order of their offers
-        self._taken_up_to: dict[str, int] = {}
-        self._classic_consumers = False
+        self._untaken = Untaken(layer, timeout, self._untaken_lost)
+        self.offered = self._untaken.offered
         self._tasks: set[asyncio.Task[None]] = set()
 
     def said(self, channel: str, message: Message) -> None:
@@ -91,24 +87,19 @@ class Workers:
         if kind == "daphne.take":
             self._take(self._known(prefix), channel.removesuffix(CONTROL), message)
         elif kind == "daphne.bye":
+            # Whoever stands in line for a full channel that nobody reads any more has another worker by now.
+            self._sender.abandon(prefix)
             if prefix in self._workers:
                 self._lose(self._workers[prefix], "has ended")
         elif prefix in self._workers:
             self._hear(self._workers[prefix], message)
 
-    def offered(self, inbox: Inbox) -> None:
-        """The connection of `inbox` is about to be offered to the workers."""
-        self._offers += 1
-        inbox.offer = self._offers
-        self._untaken[inbox] = None
-
     def answered(self, inbox: Inbox, classic: bool) -> None:
         """A first reply has come; `classic` when it was no worker of ours that sent it."""
-        self._untaken.pop(inbox, None)
         if classic:
-            self._classic_consumers = True
-        elif inbox.offer > self._taken_up_to.get(inbox.prefix, 0):
-            self._taken_up_to[inbox.prefix] = inbox.offer
+            self._untaken.answered_by_classic(inbox)
+        else:
+            self._untaken.taken(inbox)
 
     def taken(self, prefix: str, inbox: Inbox) -> None:
         """The connection of `inbox` belongs to the worker that listens on `prefix`, unless it has one
@@ -121,25 +112,24 @@ class Workers:
     def _belongs(self, inbox: Inbox, worker: KnownWorker) -> None:
         inbox.worker = worker
         worker.inboxes.add(inbox)
-        self._untaken.pop(inbox, None)
-        self._taken_up_to[inbox.prefix] = max(inbox.offer, self._taken_up_to.get(inbox.prefix, 0))
+        self._untaken.taken(inbox)
 
     def release(self, inbox: Inbox) -> None:
         """The connection of `inbox` has ended, or has another worker from now on."""
-        self._untaken.pop(inbox, None)
+        self._untaken.forget(inbox)
         worker, inbox.worker = inbox.worker, None
         if worker is not None:
             worker.inboxes.discard(inbox)
             worker.replies_to_ended += inbox.received
 
-    async def confirm(self, inbox: Inbox, size: int) -> None:
+    def confirm(self, inbox: Inbox, size: int) -> None:
         """A reply of `size` bytes has been passed on to the client; tell its worker now and then."""
         if inbox.confirmations is None:
             inbox.confirmations = Confirmations()
         confirmations, worker = inbox.confirmations, inbox.worker
         if confirmations.done(size) and worker is not None:
             confirmations.said(confirmations.done_count)
-            await self.tell(worker, inbox.local, {"type": "daphne.ack", "count": confirmations.done_count})
+            self.tell_later(worker, inbox.local, {"type": "daphne.ack", "count": confirmations.done_count})
 
     async def tell(self, worker: KnownWorker, local: str, message: Message) -> None:
         """Send to the worker's channel `local`, waiting for room as long as the worker lives."""
@@ -155,7 +145,11 @@ class Workers:
 
     async def stop(self) -> None:
         """Forget everybody."""
-        tasks = [*self._tasks, *(worker.watch for worker in self._workers.values() if worker.watch)]
+        tasks = [
+            *self._tasks,
+            *self._untaken.close(),
+            *(worker.watch for worker in self._workers.values() if worker.watch),
+        ]
         if self._heart is not None:
             tasks.append(self._heart)
         self._workers.clear()
@@ -238,8 +232,7 @@ class Workers:
         if worker.inboxes:
             log.warning("Worker %s %s; it had %d connections", worker.prefix, why, len(worker.inboxes))
             self._spawn(self._bury(worker))
-        if self._untaken and not self._classic_consumers:
-            self._spawn(self._find_passed_over(list(self._untaken)))
+        self._untaken.worker_died()
 
     async def _bury(self, worker: KnownWorker) -> None:
         self._sender.abandon(worker.prefix)
@@ -252,20 +245,9 @@ class Workers:
                 self.release(inbox)
                 inbox.put(Lost(untaken.get(inbox.local)))
 
-    async def _find_passed_over(self, suspects: list[Inbox]) -> None:
-        """Find what the dead worker had received and not yet said so.
-
-        Channels are first in, first out: where a later offer has been taken for a while and an earlier one
-        has not, the earlier one is no longer in the channel.
-        """
-        while suspects:
-            taken_up_to = dict(self._taken_up_to)
-            await asyncio.sleep(TAKE_TIME)
-            suspects = [inbox for inbox in suspects if inbox in self._untaken]
-            for inbox in suspects:
-                if inbox.offer < taken_up_to.get(inbox.prefix, 0):
-                    self.release(inbox)
-                    inbox.put(Lost(None))
+    def _untaken_lost(self, inbox: Inbox) -> None:
+        log.warning("%s was received by a worker that died before it could say so", inbox.name)
+        inbox.put(Lost(None))
 
     async def _take_back(self, prefix: str) -> dict[str, int]:
         """For each connection, the order of the first message that the worker left in its channel."""

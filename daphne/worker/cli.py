@@ -34,7 +34,10 @@ from daphne.worker.consume import Worker
 
 log = logging.getLogger("daphne.worker")
 
-SHARED = ("lifespan", "uvloop", "verbosity", "log_fmt", "worker_timeout", "force_sync")
+SHARED = (
+    *("lifespan", "uvloop", "verbosity", "log_fmt", "worker_timeout", "force_sync"),
+    *("channel_layer_socket", "application_close_timeout"),
+)
 """The settings of `daphne` that mean the same here, with the same flags and environment variables."""
 
 OWN: Mapping[str, tuple[Kind, Any, str, str]] = {
@@ -130,12 +133,13 @@ class _Process:
         threads = own.pop("threads")
         if threads is not None:
             self._loop.set_default_executor(ThreadPoolExecutor(max_workers=threads))
-        self._layer = adapt(layer, force_sync=settings.force_sync)
+        self._layer = adapt(layer, settings.force_sync, settings.channel_layer_socket)
         self._worker = Worker(
             self._layer,
             guarantee_single_callable(application),
             lifespan=settings.lifespan,
             worker_timeout=settings.worker_timeout,
+            close_timeout=settings.application_close_timeout,
             **own,
         )
         self._signalled = False

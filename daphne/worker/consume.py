@@ -156,13 +156,15 @@ class Worker:
         if any(
             "body_channel" in run.first for run in runs
         ):  # what follows is to come no faster than it is taken
-            self._say_takes(runs)
+            self.say_takes(runs)
         else:
-            asyncio.get_running_loop().call_soon(self._say_takes, runs)  # after the first turn of each
+            asyncio.get_running_loop().call_soon(self.say_takes, runs)  # after the first turn of each
 
-    def _say_takes(self, runs: list[ApplicationRun]) -> None:
-        """At once if that is possible; a front end that reads no more must not keep the others' work
-        waiting."""
+    def say_takes(self, runs: Collection[ApplicationRun]) -> None:
+        """Tell the front ends who has these, at once if that is possible.
+
+        A front end that reads no more must not keep the others' work waiting.
+        """
         takes: dict[str, tuple[str, list[str]]] = {}
         for run in runs:
             if run.front_end is not None and run in self._runs:

@@ -68,6 +68,8 @@ class FrontEnds:
         self._changed = changed
         self._by_process: dict[str, FrontEnd] = {}
         self._by_prefix: dict[str, FrontEnd] = {}
+        self._begun = asyncio.Event()
+        """Set when the first run of a front end begins."""
 
     @property
     def prefixes(self) -> list[str]:
@@ -86,6 +88,7 @@ class FrontEnds:
             )
             self._changed()
         if not found.runs:
+            self._begun.set()
             found.heard_at = asyncio.get_running_loop().time()
         return found
 
@@ -119,10 +122,11 @@ class FrontEnds:
             self._end_runs(front_end)
 
     async def beat(self) -> None:
-        """Send heartbeats and miss them, for ever."""
+        """Send heartbeats and miss them, for ever; nothing happens while nothing runs."""
         loop = asyncio.get_running_loop()
         interval = self.timeout / BEATS
         while True:
+            await self._wait_for_runs()
             slept_at = loop.time()
             await asyncio.sleep(interval)
             overslept = loop.time() - slept_at > 2 * interval
@@ -137,6 +141,18 @@ class FrontEnds:
                 if front_end.runs and (front_end.heartbeat is None or front_end.heartbeat.done()):
                     # A task, for it may have to stand in line where the front end has much to read.
                     front_end.heartbeat = loop.create_task(self._say_alive(front_end))
+
+    async def _wait_for_runs(self) -> None:
+        """Return once a connection is to be watched over, or a front end to be forgotten."""
+        front_ends = self._by_process.values()
+        if any(front_end.runs for front_end in front_ends):
+            return
+        self._begun.clear()
+        quiet_since = min((front_end.heard_at for front_end in front_ends), default=None)
+        until = None if quiet_since is None else quiet_since + IDLE_TIME
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._begun.wait()
 
     async def _say_alive(self, front_end: FrontEnd) -> None:
         """One heartbeat, and what has been worked off since the last."""

@@ -17,6 +17,7 @@ from daphne.layers import messages
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event
+from daphne.layers.window import WINDOW
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.worker.run import ApplicationRun, log
 
@@ -147,6 +148,23 @@ class HTTPRun(ApplicationRun):
             reply, len(content) if more else None
         )  # nothing waits for the client to take the last
 
+    async def _file(self, event: Event) -> None:
+        """A file for the body; returns when the front end has sent it, or the client has gone."""
+        if "http.response.pathsend" not in (self.first.get(EXTRA) or {}).get("extensions", "").split():
+            raise ApplicationError("Unexpected event 'http.response.pathsend': the scope does not offer it")
+        with open(event["path"], "rb"):
+            pass  # what is wrong with it shall be raised here, where the application can see it
+        assert self._start is not None
+        reply = messages.file_reply(self._start, event["path"])
+        self._start = None
+        self._begun = True
+        self._steps = _TRAILING if self._trailers else _DONE
+        self.worker.say_takes([self])  # first, for it is the taker whom the front end tells
+        await self.reply(reply, WINDOW)
+        while self.window.full and not self.gone:
+            await self.window.changed()
+        self.wake()
+
     async def _trailed(self, event: Event) -> None:
         if not event.get("more_trailers", False):
             self._steps = _DONE
@@ -167,6 +185,9 @@ _WAITING: dict[str, _Step] = {
     "http.response.start": HTTPRun._started,
     "http.response.early_hint": HTTPRun._hinted,
 }
-_STARTED: dict[str, _Step] = {"http.response.body": HTTPRun._body}
+_STARTED: dict[str, _Step] = {
+    "http.response.body": HTTPRun._body,
+    "http.response.pathsend": HTTPRun._file,
+}
 _TRAILING: dict[str, _Step] = {"http.response.trailers": HTTPRun._trailed}
 _DONE: dict[str, _Step] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 Event = dict[str, Any]
@@ -158,13 +159,35 @@ async def wrong_then_right(scope: Any, receive: Any, send: Any) -> str:
     return "accepted"
 
 
+async def sends_a_file(scope: Any, receive: Any, send: Any) -> bool:
+    """Of a file that is not there the application is told before anything goes out."""
+    missing = False
+    await send(start(200, (b"x-kind", b"file")))
+    try:
+        await send({"type": "http.response.pathsend", "path": __file__ + ".missing"})
+    except FileNotFoundError:
+        missing = True
+    await send({"type": "http.response.pathsend", "path": __file__})
+    return missing
+
+
+async def sends_a_file_and_trailers(scope: Any, receive: Any, send: Any) -> None:
+    await send({**start(), "trailers": True})
+    await send({"type": "http.response.pathsend", "path": __file__})
+    await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"7")], "more_trailers": False})
+
+
 ERROR = Answer(500)
+THIS_FILE = Path(__file__).read_bytes()
 
 HTTP: dict[str, Scenario] = {
     "plain": Scenario(
         sends(start(200, (b"x-one", b"1")), body(b"hello")), Answer(200, [(b"x-one", b"1")], b"hello")
     ),
     "empty": Scenario(sends(start(), body())),
+    "file": Scenario(sends_a_file, Answer(200, [(b"x-kind", b"file")], THIS_FILE), seen=True),
+    "file-head": Scenario(sends_a_file, Answer(200, [(b"x-kind", b"file")]), Request("HEAD"), seen=True),
+    "file-trailers": Scenario(sends_a_file_and_trailers, Answer(200, [], THIS_FILE)),
     "status": Scenario(sends(start(418), body(b"short and stout")), Answer(418, [], b"short and stout")),
     "no-content": Scenario(sends(start(204), body()), Answer(204)),
     "not-modified": Scenario(sends(start(304, (b"etag", b'"x"')), body()), Answer(304, [(b"etag", b'"x"')])),

@@ -81,6 +81,22 @@ async def test_b2_a_bad_first_message_is_answered_500_and_poisons_nothing(bad, c
         assert (await other.response())[0] == 200
 
 
+@pytest.mark.parametrize("same_files", [True, False])
+@in_loop
+async def test_a_file_that_cannot_be_sent_ends_the_exchange_unbegun(same_files, caplog):
+    layer = CheckedLayer()
+    layer.same_files = same_files
+    async with bridged(layer) as bridge:
+        client = Client(bridge, http_scope()).request()
+        name = (await one(layer, "http.request"))[1]["reply_channel"]
+        client.refuses = FileNotFoundError("it has vanished") if same_files else None
+        reply = {"status": 200, "daphne": {"path": __file__.encode()}}
+        await layer.send_async(name, reply)
+        await client.task  # the stream answers what is left unanswered with 500
+        assert client.sent == []
+        assert ("vanished" if same_files else "one machine") in caplog.text
+
+
 @in_loop
 async def test_a_second_status_is_passed_over_and_the_stream_goes_on(caplog):
     layer = ChannelLayer()
@@ -398,6 +414,7 @@ async def test_a_classic_stream_that_its_client_does_not_take_is_cut_at_a_bound(
         client.can_take.clear()
         name = (await one(layer, "http.request"))[1]["reply_channel"]
         await layer.send_async(name, {"status": 200, "more_content": True})
+        await until(lambda: client.sent)
         for _ in range(70):
             await layer.send_async(name, {"content": bytes(1024 * 1024), "more_content": True})
             await until(lambda: empty_queue(layer, name))

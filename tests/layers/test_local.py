@@ -19,7 +19,8 @@ import psutil
 import pytest
 
 from daphne.errors import ConfigurationError, LayerUnavailable
-from daphne.layers import blocking, local_broker
+from daphne.layers import blocking, local_broker, memory
+from daphne.layers.adapters import adapt
 from daphne.layers.local import ChannelLayer
 from daphne.layers.local_place import Place, default_path
 
@@ -471,3 +472,20 @@ def test_the_default_path_is_the_users_alone(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     assert default_path() == str(tmp_path / f"daphne-{os.getuid()}" / "daphne-layer.sock")
+
+
+def test_the_socket_may_be_named_on_the_command_line(path):
+    async def main():
+        layer = adapt(ChannelLayer("/nowhere/at/all"), socket=path)
+        await layer.send_async("a", {"number": 1})
+        assert os.path.exists(path)
+        await layer.close_async()
+
+    asyncio.run(main())
+    with pytest.raises(ConfigurationError, match="channel-layer-socket"):
+        adapt(memory.ChannelLayer(), socket="x")
+
+
+def test_files_are_shared_unless_other_users_are_let_in(tmp_path):
+    assert ChannelLayer(str(tmp_path / "layer")).same_files
+    assert not ChannelLayer(str(tmp_path / "layer"), users=[12345]).same_files

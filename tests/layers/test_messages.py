@@ -58,7 +58,7 @@ def test_body_channel_and_extra_are_there_only_when_needed():
 
 def test_on_a_unix_socket_there_are_no_addresses():
     scope = http_scope(client=None, server=("/run/daphne.sock", None))
-    message = messages.http_request(scope, REPLY, b"", None, messages.scope_extra(scope))
+    message = messages.http_request(scope, REPLY, b"", None, messages.scope_extra(scope, False))
     assert message["client"] is None and message["server"] is None
     assert messages.http_scope(message, None)["server"] == ("/run/daphne.sock", None)
 
@@ -239,10 +239,12 @@ def test_an_error_names_the_unknown_key():
         {"extensions": {"tls": {"tls_version": 772, "client_cert_chain": ()}, "http.response.pathsend": {}}},
     ],
 )
-def test_an_http_scope_survives_the_layer_without_pathsend(changes):
+@pytest.mark.parametrize("same_files", [True, False])
+def test_an_http_scope_survives_the_layer_and_files_are_offered_on_one_machine_only(changes, same_files):
     scope = http_scope(**changes)
-    message = messages.http_request(scope, REPLY, b"", None, messages.scope_extra(scope))
-    del scope["extensions"]["http.response.pathsend"]
+    message = messages.http_request(scope, REPLY, b"", None, messages.scope_extra(scope, same_files))
+    if not same_files:
+        del scope["extensions"]["http.response.pathsend"]
     assert messages.http_scope(message, None) == scope
 
 
@@ -251,7 +253,7 @@ def test_an_http_scope_survives_the_layer_without_pathsend(changes):
 )
 def test_a_websocket_scope_survives_the_layer(changes):
     scope = websocket_scope(**changes)
-    message = messages.websocket_connect(scope, REPLY, messages.scope_extra(scope))
+    message = messages.websocket_connect(scope, REPLY, messages.scope_extra(scope, False))
     assert messages.websocket_scope(message, None) == scope
 
 

@@ -142,3 +142,20 @@ async def test_too_large_a_backlog_becomes_an_error():
         inbox.put({"content": bytes(module.BACKLOG_LIMIT // 32)})
     assert isinstance(await inbox.get(), BacklogFull)
     await replies.stop()
+
+
+@in_loop
+async def test_an_attended_prefix_gets_its_replies_within_the_call_that_sends_them():
+    layer = ChannelLayer()
+    replies = Replies(layer, lambda channel, message: None)
+    inbox = replies.open(replies.http_prefix)
+    await layer.send_async(inbox.name, {"number": 1})
+    assert inbox.take_now() == {"number": 1}, "the reader was waited for"
+    await asyncio.to_thread(layer.send, inbox.name, {"number": 2})
+    await layer.send_async(inbox.name, {"number": 3})
+    assert [(await inbox.get())["number"] for _ in range(2)] == [2, 3]
+    assert layer.channel_statistics(replies.http_prefix)["messages_count"] == 3
+    await replies.stop()
+    await layer.send_async(inbox.name, {"number": 4})
+    assert inbox.take_now() is None
+    assert await layer.receive_batch([replies.http_prefix]) == [(inbox.name, {"number": 4})]

@@ -228,6 +228,48 @@ async def test_a_request_that_was_passed_over_is_offered_again(loop):
         assert (await first.response())[0] == (await second.response())[0] == 200
 
 
+async def answered_once(layer, bridge):
+    """After this, the bridge knows that there are workers of ours."""
+    client, worker = Client(bridge, http_scope()).request(), HandMade(layer)
+    await worker.answer(await worker.take())
+    await client.response()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@in_loop
+async def test_what_died_with_its_worker_unannounced_is_found_without_later_traffic(method, loop, caplog):
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=4) as bridge:
+        await answered_once(layer, bridge)
+        client = Client(bridge, http_scope(method=method)).request()
+        await HandMade(layer).receive()
+        await pass_time(loop, 4.25)
+        assert "died before it could say so" in caplog.text
+        if method == "GET":
+            other = HandMade(layer, "two")
+            await other.answer(await other.take())
+        assert (await client.response())[0] == (200 if method == "GET" else 502)
+
+
+@in_loop
+async def test_what_waits_in_the_channel_or_is_announced_late_is_not_taken_for_lost(loop):
+    layer = CheckedLayer()
+    async with bridged(layer, worker_timeout=4) as bridge:
+        await answered_once(layer, bridge)
+        clients = [Client(bridge, http_scope(method="POST")).request() for _ in range(2)]
+        await pass_time(loop, 20)
+        worker = HandMade(layer)
+        messages = [await worker.take(), await worker.receive()]
+        await pass_time(loop, 1.75)  # less than half of the time-out
+        await worker.say(
+            messages[1], "take", ids=[messages[1]["reply_channel"].partition("!")[2]], timeout=40
+        )
+        await pass_time(loop, 10)
+        for message, client in zip(messages, clients, strict=True):
+            await worker.answer(message)
+            assert (await client.response())[0] == 200
+
+
 @in_loop
 async def test_with_classic_consumers_about_nothing_is_offered_twice(loop):
     """They announce nothing, and one may have it in hand."""
@@ -272,4 +314,31 @@ async def test_nothing_is_left_when_all_have_ended(loop):
             await client.response()
         await pass_time(loop, 5)
         workers = bridge.workers
-        assert not workers._workers and not workers._untaken and workers._heart is None
+        assert not workers._workers and not len(workers._untaken) and workers._heart is None
+
+
+@in_loop
+async def test_what_stands_in_line_for_a_worker_that_has_ended_goes_to_the_next():
+    layer = CheckedLayer(capacity=2)
+    async with bridged(layer, channel_full_timeout=1000) as bridge:
+        client = Client(bridge, websocket_scope())
+        first, second = HandMade(layer, "one"), HandMade(layer, "two")
+
+        async def accept(worker):
+            message = await worker.take("websocket.connect")
+            extra = {"worker": worker.prefix}
+            await layer.send_async(message["reply_channel"], {"accept": True, "daphne": extra})
+            return message
+
+        message = await accept(first)
+        await client.next_sent()
+        for number in range(3):
+            client.give("websocket.receive", text=str(number))
+        await until(lambda: bridge.sender._lines, "a full channel")
+        await layer.send_async(message["reply_channel"], {"daphne": {"handover": {"received": 0}}})
+        await until(lambda: not any(worker.inboxes for worker in bridge.workers._workers.values()))
+        await first.say(message, "bye")
+        await accept(second)
+        assert [(await second.told())["text"] for _ in range(3)] == ["0", "1", "2"]
+        client.leave()
+        await client.task

@@ -43,6 +43,7 @@ def start(tmp_path):
         (["--drain-timeout", "x", "--threads", "y", LAYER, APPLICATION], {}, 2, "--threads"),
         ([LAYER, APPLICATION], {"DAPHNE_CONCURRENCY": "many"}, 2, "DAPHNE_CONCURRENCY"),
         (["--worker-timeout", "x", LAYER, APPLICATION], {}, 2, "--worker-timeout"),
+        (["--application-close-timeout", "x", LAYER, APPLICATION], {}, 2, "--application-close-timeout"),
         (["nothing", APPLICATION], {}, 1, "'nothing'"),
         ([APPLICATION, APPLICATION], {}, 1, "is not a channel layer"),
         ([LAYER, "daphne:__version__"], {}, 1, "is not an ASGI application"),
@@ -106,5 +107,6 @@ def test_help_names_every_option(capsys):
     for flag in (
         *("--concurrency", "--threads", "--only-channels", "--exclude-channels", "--lifespan"),
         *("--drain-timeout", "--worker-timeout", "--verbosity", "--log-fmt", "--uvloop"),
+        "--application-close-timeout",
     ):
         assert flag in text

@@ -214,6 +214,42 @@ def test_clients_stay_while_workers_are_replaced_and_killed(layer, tmp_path):
         deployment.close()
 
 
+def test_what_a_worker_received_and_died_with_is_found_without_later_traffic(layer, tmp_path):
+    deployment = Deployment(tmp_path, layer)
+    try:
+        front = deployment.front
+        host, port = front.wait_for(LISTENING).groups()
+        front.address = type(front.address)(host, int(port))
+        asyncio.run(_a_death_in_silence(deployment))
+    finally:
+        deployment.close()
+
+
+async def _a_death_in_silence(deployment):
+    """SIGKILL between a worker's receiving and its saying so: a stand-in does the first and nothing else."""
+    await deployment.start()
+    async with aiohttp.ClientSession() as session:
+        url = deployment.front.address.url("/")
+
+        async def status(method):
+            async with session.request(method, url) as response:
+                return response.status
+
+        assert await status("GET") == 200
+        assert await asyncio.to_thread(deployment.workers.pop().stop) == 0
+        silent = deployment.process("silent", f"{TARGET}_silent")
+        await asyncio.to_thread(silent.wait_for, re.compile("receiving"))
+        requests = [asyncio.ensure_future(status(method)) for method in ("GET", "POST")]
+        try:
+            await asyncio.to_thread(silent.wait_for, re.compile("(?s)(received.*){2}"))
+        finally:
+            silent.popen.kill()
+            await asyncio.to_thread(silent.popen.wait)
+        await deployment.start()
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*requests) == [200, 502]
+
+
 async def _deploys_and_deaths(deployment):
     load = Load(deployment.front.address)
     await deployment.start()

@@ -561,7 +561,9 @@ async def test_a_front_end_that_falls_silent_ends_its_runs(loop, caplog):
     layer = CheckedLayer()
     async with started(layer, application, worker_timeout=5):
         scope = websocket_scope()
-        connect = messages.websocket_connect(scope, "websocket.send.dead.x!abc", messages.scope_extra(scope))
+        connect = messages.websocket_connect(
+            scope, "websocket.send.dead.x!abc", messages.scope_extra(scope, False)
+        )
         await layer.send_async("websocket.connect", connect)
         await until(lambda: loop.turn(0.2) or len(seen) == 2)
         assert seen == [1006, "raised"] and "has been silent" in caplog.text

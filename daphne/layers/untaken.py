@@ -1,0 +1,144 @@
+"""Requests and WebSockets that were offered to the workers and that none has said to have taken yet.
+
+Called by `workers` with every offer and what becomes of it; calls the layer for how many messages wait, and
+`lost` for what a worker received and died with before it could say so.
+
+Where nothing waits in the channel, every offer has been received. What nobody has taken half of the
+`worker_timeout` after that was with a worker that is dead. And as channels are first in, first out, what was
+offered before something that has been taken is no longer in its channel; with several hosts that holds for
+each of them only, so it counts when a worker has died. While there are offers, one timer is armed; a look
+costs one question to the layer, and most offers are taken long before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from daphne.errors import DaphneError
+from daphne.layers.interface import AsyncLayer, CountingLayer
+from daphne.layers.replies import Inbox
+
+TAKE_TIME = 1.0
+"""Seconds within which a worker that has received an offer says that it took it, where one has just died."""
+
+log = logging.getLogger("daphne.server")
+
+
+class Untaken:
+    """The open offers of one process. Classic consumers take without a word: beside them nothing is lost."""
+
+    def __init__(self, layer: AsyncLayer, timeout: float, lost: Callable[[Inbox], None]) -> None:
+        self._layer = layer
+        self._interval = timeout / 2
+        self._lost = lost
+        self._offered_at: dict[Inbox, float] = {}  # in the order of the offers
+        self._offers = 0
+        self._taken_up_to: dict[str, int] = {}
+        self._received_up_to: dict[str, int] = {}
+        """The offers that were no longer in their channels at the last look."""
+        self._passed_up_to: dict[str, int] = {}
+        """The offers before which others have been taken, when that was last noted after a death."""
+        self._death = False
+        self._ours = self._classic = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._now: Callable[[], float]
+
+    def __len__(self) -> int:
+        return len(self._offered_at)
+
+    def offered(self, inbox: Inbox) -> None:
+        """The connection of `inbox` is in the layer now; unless it has an answer already."""
+        if inbox.worker is not None or inbox.received:
+            return
+        if self._timer is None:
+            self._now = asyncio.get_running_loop().time
+            self._arm(self._interval)
+        self._offers += 1
+        inbox.offer = self._offers
+        self._offered_at[inbox] = self._now()
+
+    def taken(self, inbox: Inbox) -> None:
+        """A worker of ours has said that it took it, or has answered."""
+        self._ours = True
+        self._offered_at.pop(inbox, None)
+        if inbox.offer > self._taken_up_to.get(inbox.prefix, 0):
+            self._taken_up_to[inbox.prefix] = inbox.offer
+
+    def answered_by_classic(self, inbox: Inbox) -> None:
+        """A classic consumer has answered."""
+        self._classic = True
+        self._offered_at.pop(inbox, None)
+
+    def forget(self, inbox: Inbox) -> None:
+        """It is over, or offered anew in another way."""
+        self._offered_at.pop(inbox, None)
+
+    def worker_died(self) -> None:
+        """Look at once: it may have received what it did not say."""
+        if self._offered_at:
+            self._death = True
+            self._passed_up_to = dict(self._taken_up_to)
+            self._look_soon(TAKE_TIME)
+
+    def close(self) -> list[asyncio.Task[None]]:
+        """Forget all; the tasks that are about to end."""
+        self._offered_at.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._task is None or self._task.done():
+            return []
+        self._task.cancel()
+        return [self._task]
+
+    def _arm(self, delay: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(delay, self._due, loop.time() + delay + self._interval)
+
+    def _due(self, latest: float) -> None:
+        self._timer = None
+        if self._now() > latest:  # this process stood still, and what workers said is waiting to be read
+            self._passed_up_to = self._received_up_to = {}
+        if not self._offered_at:
+            self._death = False
+            return
+        if self._death:
+            for prefix, offer in self._passed_up_to.items():
+                self._end(prefix, offer)
+            self._passed_up_to = dict(self._taken_up_to)
+        self._look_soon(self._interval)
+
+    def _look_soon(self, delay: float) -> None:
+        """Ask the layer now, and be due again in a while."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._arm(delay)
+        if isinstance(self._layer, CountingLayer) and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._look(self._layer))
+
+    async def _look(self, layer: CountingLayer) -> None:
+        received_before, self._received_up_to = self._received_up_to, {}
+        for prefix in {inbox.prefix: None for inbox in self._offered_at}:
+            offers = self._offers
+            channel = "http.request" if prefix.startswith("http.") else "websocket.connect"
+            try:
+                waiting = await layer.pending_async(channel)
+            except DaphneError as problem:
+                log.debug("How many messages wait in %s is not known: %s", channel, problem)
+                continue
+            if not waiting:  # twice in a row: a receive that was cancelled gives back what it brought
+                self._end(prefix, received_before.get(prefix, 0))
+                self._received_up_to[prefix] = offers
+
+    def _end(self, prefix: str, up_to: int) -> None:
+        """The offers up to that number have been received long enough ago to have been taken."""
+        if self._classic or not self._ours:
+            return
+        unexpired = self._now() - self._layer.expiry
+        for inbox, offered_at in list(self._offered_at.items()):
+            if inbox.prefix == prefix and inbox.offer <= up_to and offered_at > unexpired:
+                del self._offered_at[inbox]
+                self._lost(inbox)

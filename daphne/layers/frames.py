@@ -95,8 +95,11 @@ class ClientFrames:
         self._inbox = inbox
 
     def hold(self) -> None:
-        """Nobody has the connection for now: keep what comes."""
-        self._inbox = None
+        """Nobody has the connection for now: keep what comes, and what stands in line for its worker."""
+        inbox, self._inbox = self._inbox, None
+        if inbox is not None and inbox.worker is not None:
+            prefix = inbox.worker.prefix
+            self._bridge.sender.abandon(prefix, prefix + inbox.local)
         self.order = 0
 
     async def flow(self) -> None:
@@ -127,7 +130,7 @@ class ClientFrames:
             await self._send_patiently(worker.prefix + inbox.local, _for_worker(frame))
             frame.arrived = True
         except Abandoned:
-            pass  # `lost`, which comes next, puts the frame back
+            pass  # `lost`, which comes next, puts the frame back; `handed_over` has done so already
 
     async def _send_patiently(self, channel: str, message: Message) -> None:
         """A full channel is waited for within a bound, an absent layer for as long as it takes."""

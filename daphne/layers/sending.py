@@ -65,7 +65,7 @@ class LineSender:
         if patience == 0:
             raise ChannelFull(f"{queue} is full")
         line = self._lines.setdefault(queue, deque())
-        place = _Place(asyncio.get_running_loop(), patience, outage)
+        place = _Place(asyncio.get_running_loop(), channel, patience, outage)
         line.append(place)
         try:
             if line[0] is not place:
@@ -82,10 +82,11 @@ class LineSender:
             return False
         return True
 
-    def abandon(self, queue: str) -> None:
-        """Make every send that waits in the line of `queue` raise Abandoned."""
+    def abandon(self, queue: str, channel: str | None = None) -> None:
+        """Make every send that waits in the line of `queue`, or only those to `channel`, raise Abandoned."""
         for place in self._lines.get(queue, ()):
-            place.wake(Abandoned(f"nobody receives on {queue} any more"))
+            if channel is None or place.channel == channel:
+                place.wake(Abandoned(f"nobody receives on {channel or queue} any more"))
 
     async def _try_until_sent(self, channel: str, message: Message, place: _Place) -> None:
         pause = FIRST_PAUSE
@@ -122,8 +123,11 @@ def _give_of(layer: AsyncLayer) -> Callable[[str, Message], bool]:
 class _Place:
     """A sender's place in a line: until when it waits, and how it is woken."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, patience: float | None, outage: float | None) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, channel: str, patience: float | None, outage: float | None
+    ) -> None:
         now = loop.time()
+        self.channel = channel
         self.full_until = None if patience is None else now + patience
         self.away_until = None if outage is None else now + outage
         self._loop = loop

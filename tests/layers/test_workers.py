@@ -317,8 +317,10 @@ async def test_nothing_is_left_when_all_have_ended(loop):
         assert not workers._workers and not len(workers._untaken) and workers._heart is None
 
 
+@pytest.mark.parametrize("said", [["handover"], ["handover", "bye"], ["bye", "handover"]], ids="-".join)
 @in_loop
-async def test_what_stands_in_line_for_a_worker_that_has_ended_goes_to_the_next():
+async def test_what_stands_in_line_for_a_worker_that_has_ended_goes_to_the_next(said):
+    """Whatever comes first: the two travel in different queues."""
     layer = CheckedLayer(capacity=2)
     async with bridged(layer, channel_full_timeout=1000) as bridge:
         client = Client(bridge, websocket_scope())
@@ -335,9 +337,13 @@ async def test_what_stands_in_line_for_a_worker_that_has_ended_goes_to_the_next(
         for number in range(3):
             client.give("websocket.receive", text=str(number))
         await until(lambda: bridge.sender._lines, "a full channel")
-        await layer.send_async(message["reply_channel"], {"daphne": {"handover": {"received": 0}}})
-        await until(lambda: not any(worker.inboxes for worker in bridge.workers._workers.values()))
-        await first.say(message, "bye")
+        for what in said:
+            if what == "bye":
+                await first.say(message, "bye")
+                await until(lambda: not any(worker.inboxes for worker in bridge.workers._workers.values()))
+            else:
+                handover = {"daphne": {"handover": {"received": 0}}}
+                await layer.send_async(message["reply_channel"], handover)
         await accept(second)
         assert [(await second.told())["text"] for _ in range(3)] == ["0", "1", "2"]
         client.leave()

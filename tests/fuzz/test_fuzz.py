@@ -141,7 +141,7 @@ def test_a_fault_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
         return b"HTTP/1.1 what"
 
     monkeypatch.setattr(http1_response, "status_line", nonsense)
-    monkeypatch.setattr("daphne.protocols.site.status_line", nonsense)
+    monkeypatch.setattr("daphne.protocols.standard.status_line", nonsense)
     monkeypatch.setattr("tests.fuzz.targets._benches", [])
     with pytest.raises((AssertionError, ValueError)):
         http1(b"GET /nonsense HTTP/1.1\r\nHost: a\r\n\r\n")

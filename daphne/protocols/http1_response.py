@@ -5,9 +5,10 @@ Called by the streams through the `Wire` methods; calls the transport. A small r
 
 from __future__ import annotations
 
+from typing import Any
+
 from daphne.errors import ClientDisconnected
 from daphne.protocols.files import send_file
-from daphne.protocols.http1_body import ChunkedBody, LengthBody
 from daphne.protocols.outflow import Connection
 from daphne.protocols.standard import status_line
 from daphne.streams.head import Headers, RequestHead
@@ -33,8 +34,9 @@ class ResponseWriting(Connection):
     keep_alive: bool
     continue_due: bool
     """Whether the client awaits `100 Continue` before it sends the body."""
-    _body: LengthBody | ChunkedBody | None
-    """The decoder of a request body that is not complete."""
+    _body: Any
+    """The LengthBody or ChunkedBody of a body that is not complete, or None. Not typed as that: calls end it,
+    and compiled code would insist on what it was before them."""
     _chunked: bool
     _until_close: bool
     _suppress_body: bool

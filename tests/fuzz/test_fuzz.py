@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import daphne
 from tests.fuzz.targets import SEEDS, TARGETS, http1
 from tests.protocols.bench import Bench, Told
 from tests.servers import ROOT
@@ -133,6 +134,7 @@ def test_atheris_finds_nothing_in_a_moment(name: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.skipif(daphne.is_compiled(), reason="a compiled call cannot be replaced")
 def test_a_fault_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The targets are no dummies: a server that answers nonsense fails them."""
     from daphne.protocols import http1_response

@@ -53,6 +53,7 @@ TESTS = [
     "coverage>=7.10",
     "Django>=4.2",
     "h2>=4.1",
+    "httptools>=0.6.4",
     "httpx[http2]>=0.27",
     "hypothesis>=6.90",
     "psutil>=5.9",
@@ -142,7 +143,6 @@ setup(
         "h2>=4.1",  # for its HPACK; its own machine is the referee in the tests (docs/http2.rst says why)
         "hpack>=4.0",
         "asgiref>=3.7",
-        "httptools>=0.6.4",
         "msgpack>=1.0.5",
         "mypy_extensions>=1.0",  # says to mypyc which classes may have uncompiled subclasses
         "uvloop>=0.19; sys_platform != 'win32' and implementation_name == 'cpython'",

@@ -138,7 +138,7 @@ def lower_bound(launch: Launch) -> list[str]:
     return [str(launch.places.python("this")), str(HERE / "lower_bound.py"), str(launch.port), *tls]
 
 
-THIS = ("daphne", "uvloop", "httptools")
+THIS = ("daphne", "uvloop")
 CLASSIC = ("daphne", "asgi_redis", "Twisted")
 MEMORY, LOCAL, REDIS = "own_layers:memory", "own_layers:local", "own_layers:redis"
 

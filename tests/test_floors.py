@@ -141,7 +141,7 @@ def test_the_test_sees_arrows(module, source, found):
 
 ALONE = """
 import os, sys, threading, traceback
-import twisted.internet.endpoints, twisted.logger, autobahn.websocket.protocol, httptools, h2.connection
+import twisted.internet.endpoints, twisted.logger, autobahn.websocket.protocol, h2.connection
 
 def open_files():
     files = [f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd")]

@@ -1,119 +1,145 @@
-"""From the bytes of one HTTP/1 request head to a validated RequestHead.
+"""From the bytes of one HTTP/1 request head to a validated RequestHead (RFC 9112 sections 2 to 5).
 
 Called by http1.HTTP1Connection with a whole head, up to and including its empty line, however it was split on
-the way. llhttp (through httptools, its lenient flags off) takes the field lines apart; what it lets pass and
-RFC 9112 does not, or what can be read in two ways, is refused here. Body framing is decided here and nowhere
-else.
+the way; judges field names by streams.head. One reading or a refusal: no line end but CRLF, no folded line,
+no space before a colon, no control character. Body framing is decided here and nowhere else.
 """
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-import httptools
+from typing import Any, Final
 
 from daphne.errors import RequestRefused
 from daphne.settings import Settings
 from daphne.streams.head import (
-    SPECIAL,
-    Headers,
+    DROPPED,
+    PLAIN,
     RequestHead,
     field_names,
     is_token,
     learn_field_name,
 )
 
-_VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
-
-_KNOWN_TO_LLHTTP = {
+_METHODS: Final = {
     name.encode(): name
     for name in (
         *("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"),
         *("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "SEARCH", "REPORT"),
     )
 }
-"""Methods that llhttp takes for what they are. Any other token is shown to it as GET: llhttp only refuses
-what it does not know, and the framing that it infers from a method is not used."""
+"""Methods that need no look at their characters."""
+
+_CONTROLS: Final = bytes(63 if (code < 32 and code != 9) or code == 127 else code for code in range(256))
+"""A translation that changes every control character but the tab."""
+
+_COMMON: Final = frozenset(
+    b"accept accept-encoding accept-language cache-control connection content-type dnt host pragma priority "
+    b"sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site "
+    b"sec-fetch-user sec-gpc te upgrade-insecure-requests user-agent x-forwarded-proto "
+    b"x-requested-with".split()
+)
+"""Fields of which many clients send the same few lines, as HPACK assumes; none that carries a secret."""
+_MOST_LINES = 1024
+_LONGEST_LINE = 256
+
+
+class FieldLine:
+    """A field line, validated."""
+
+    __slots__ = ("kind", "name", "pair", "value")
+
+    def __init__(self, name: bytes, value: bytes, kind: int) -> None:
+        self.name = name
+        self.value = value
+        self.kind = kind
+        self.pair: Any = (name, value)
 
 
 class HeadParser:
-    """Parses whole heads, one at a time; keeps nothing from one to the next. One serves a whole site."""
+    """Parses whole heads, one at a time. One serves a whole site.
+
+    It remembers common field lines. Each stands for itself alone: no head changes what another means.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._most_headers = settings.max_header_count
         self._as_daphne_4 = not settings.strict_host
-        self._headers: Headers = []
-        self._special: Headers = []
-        self._fields = self._callbacks()
-        self._parser: httptools.HttpRequestParser | None = None
+        self._known: dict[bytes, FieldLine] = {}
 
     def parse(self, head: bytes) -> RequestHead:
         """The validated head of one request.
 
         `head` ends with the first CRLF CRLF. Raises RequestRefused with the status that answers it.
         """
-        try:
-            method, target, version = head[: head.index(b"\r\n")].split(b" ")
-        except ValueError:
-            raise RequestRefused(400, "a request line that is not method SP target SP version") from None
-        http_version = _VERSIONS.get(version)
-        if http_version is None:
-            raise _bad_version(version)
-        name = _KNOWN_TO_LLHTTP.get(method)
-        if name is None:
-            name = self._unusual_method(method)
-            head = b"GET" + head[len(method) :]
-        parser = self._parser or httptools.HttpRequestParser(self._fields)
-        self._parser = None  # unless it turns out below that llhttp awaits the start of a request
-        self._headers.clear()
-        self._special.clear()
-        try:
-            parser.feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserError as error:
-            raise RequestRefused(400, f"malformed header: {error}") from None
-        if len(self._headers) > self._most_headers:
+        lines = head.split(b"\r\n")
+        request = self._request_line(lines[0])
+        if len(lines) - 3 > self._most_headers:
             raise RequestRefused(431, "too many header fields", limit="max_header_count")
-        request = RequestHead(name, target, http_version, self._headers.copy())
-        for field, value in self._special:
-            request.take_special(field, value)
+        headers: list[Any] = request.headers
+        for index in range(1, len(lines) - 2):
+            field = self._known.get(lines[index])
+            if field is None:
+                field = self._field(lines[index])
+            if field.kind == PLAIN:
+                headers.append(field.pair)
+            elif field.kind != DROPPED:
+                request.take_special(field.name, field.value)
+                if field.name != b"daphne-root-path":
+                    headers.append(field.pair)
         if request.chunked:
             _check_chunked(request)
         if self._as_daphne_4:
             if b"\x85" in head:
                 raise RequestRefused(400, "the byte 0x85, which is a line end in Latin-1")
-        elif request.host is None and http_version == "1.1":
+        elif request.host is None and request.http_version == "1.1":
             raise RequestRefused(400, "no Host field")
         request.take_target()
-        if not request.framed and http_version == "1.1":
-            self._parser = parser
         return request
 
-    def _callbacks(self) -> SimpleNamespace:
-        """What llhttp calls for every field line. It calls for nothing else."""
-        append, append_special, known = self._headers.append, self._special.append, field_names.get
-
-        def on_header(name: bytes, value: bytes) -> None:
-            if value and value[-1] <= 32:
-                value = value.rstrip(b" \t")  # llhttp leaves this to us (RFC 9112 section 5.1)
-            lower, kind = known(name) or learn_field_name(name)
-            if not kind:
-                append((lower, value))
-            elif kind == SPECIAL:
-                append_special((lower, value))
-                if lower != b"daphne-root-path":
-                    append((lower, value))
-
-        return SimpleNamespace(on_header=on_header)
+    def _request_line(self, line: bytes) -> RequestHead:
+        try:
+            method, target, version = line.split(b" ")
+        except ValueError:
+            raise RequestRefused(400, "a request line that is not method SP target SP version") from None
+        if version == b"HTTP/1.1":
+            http_version = "1.1"
+        elif version == b"HTTP/1.0":
+            http_version = "1.0"
+        else:
+            raise _bad_version(version)
+        name = _METHODS.get(method)
+        if name is None:
+            name = self._unusual_method(method)
+        return RequestHead(name, target, http_version, [])
 
     def _unusual_method(self, method: bytes) -> str:
-        """A method that llhttp does not know, or CONNECT: this is an origin server and opens no tunnels."""
+        """Any token is a method (RFC 9110 section 9.1), but this is an origin server and opens no tunnels."""
         if not is_token(method):
             raise RequestRefused(400, "malformed method")
         if method == b"CONNECT" and not self._as_daphne_4:
             raise RequestRefused(501, "CONNECT")
         return method.decode("ascii")
+
+    def _field(self, line: bytes) -> FieldLine:
+        """Take a field line apart that is not known (RFC 9112 section 5)."""
+        name, colon, value = line.partition(b":")
+        if not colon:
+            raise RequestRefused(400, "a line that is not field-name colon value")
+        lower, kind = field_names.get(name) or _learn(name)
+        if value.translate(_CONTROLS) != value:
+            raise RequestRefused(400, "a control character in a header, or a line that does not end in CRLF")
+        field = FieldLine(lower, value.strip(b" \t"), kind)
+        if lower in _COMMON and len(line) <= _LONGEST_LINE:
+            if len(self._known) >= _MOST_LINES:
+                self._known.clear()
+            self._known[line] = field
+        return field
+
+
+def _learn(name: bytes) -> tuple[bytes, int]:
+    if not is_token(name):
+        raise RequestRefused(400, "malformed field name")
+    return learn_field_name(name)
 
 
 def _bad_version(version: bytes) -> RequestRefused:

@@ -17,7 +17,6 @@ from daphne.streams.head import (
     PLAIN,
     Headers,
     RequestHead,
-    check_target,
     is_token,
     learn_field_name,
 )
@@ -213,7 +212,6 @@ def _take_path(head: RequestHead, settings: Settings) -> None:
         raise _malformed(":path that is not in origin form")
     if len(head.method) + len(path) + len(" HTTP/2.0\r\n") + 1 > settings.max_request_line:
         raise RequestRefused(414, ":path too long", limit="max_request_line")
-    check_target(path)
     head.take_target()
 
 

@@ -8,28 +8,32 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv6Address
+from typing import Final
 
 from daphne.errors import RequestRefused
 
 Headers = list[tuple[bytes, bytes]]
 
-PLAIN, SPECIAL, DROPPED = 0, 1, 2
+PLAIN: Final = 0
+SPECIAL: Final = 1
+DROPPED: Final = 2
 
 _SPECIAL_NAMES = frozenset(
-    b"host content-length transfer-encoding connection proxy-connection upgrade expect "
-    b"daphne-root-path".split()
+    b"host content-length transfer-encoding connection upgrade expect daphne-root-path".split()
 )
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _AUTHORITY = re.compile(
     rb"(?:\[([0-9A-Fa-f:.]+)\]|(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*)(?::([0-9]{0,5}))?",
 )
-_TARGET = re.compile(rb"[!\"$-~]+")  # printable ASCII but "#": a fragment is no part of a target
+_OUTSIDE_TARGETS: Final = bytes(code if 32 < code < 127 and code != 35 else 47 for code in range(256))
+"""A translation that changes what is not printable ASCII, and "#": a fragment is no part of a target."""
 _MOST_NAMES = 1024
 
 # As integers: `in` finds these at once, where for bytes of length one it first fails to read a number.
-PERCENT, _HASH, _QUESTION_MARK = b"%#?"
+PERCENT: Final = 37
+_QUESTION_MARK: Final = 63
 
-field_names: dict[bytes, tuple[bytes, int]] = {}
+field_names: Final[dict[bytes, tuple[bytes, int]]] = {}
 """Name as received -> (lower-case name, PLAIN, SPECIAL or DROPPED); filled as names come, within a bound."""
 
 
@@ -51,7 +55,7 @@ def learn_field_name(name: bytes) -> tuple[bytes, int]:
     return lower, kind
 
 
-_hosts: set[bytes] = set()
+_hosts: Final[set[bytes]] = set()
 """Host values that have been found well-formed; a server is asked for few."""
 
 
@@ -121,7 +125,7 @@ class RequestHead:
         self.content_length: int | None = None
         self.chunked = False
         self.framed = False
-        """Whether something else than a request may follow the head: a body, another protocol, the end."""
+        """Whether a body or another protocol may follow the head."""
         self.connection: tuple[bytes, ...] = ()
         """The options of the Connection field, lower-case."""
         self.upgrade: tuple[bytes, ...] = ()
@@ -145,8 +149,6 @@ class RequestHead:
             self.host = value
         elif name == b"connection":
             self.connection += tuple(token_list(value))
-            if self.connection != (b"keep-alive",):
-                self.framed = True
         elif name == b"content-length":
             if self.content_length is not None:
                 raise RequestRefused(400, "more than one Content-Length field")
@@ -167,8 +169,6 @@ class RequestHead:
             if value.lower() != b"100-continue":
                 raise RequestRefused(417, "an expectation other than 100-continue")
             self.expects_continue = True
-        elif name == b"proxy-connection":
-            self.framed = True  # means nothing (RFC 9112 appendix C.2.2), but llhttp takes it for Connection
         elif name == b"daphne-root-path":
             self.root_path = value
 
@@ -177,11 +177,11 @@ class RequestHead:
 
         Origin-form and asterisk-form (OPTIONS only) stand as they are; of an absolute-form the path is taken
         and its authority replaces the Host field (RFC 9112 section 3.2.2). Raises RequestRefused(400) for all
-        else.
+        else, and for what is not printable ASCII without a fragment (RFC 3986).
         """
         target = self.target
-        if _HASH in target:
-            raise RequestRefused(400, "a fragment in the target")
+        if not target or target.translate(_OUTSIDE_TARGETS) != target:
+            raise RequestRefused(400, "invalid characters in the target")
         if target[:1] != b"/":
             self.raw_path = target = self._absolute_or_asterisk(target)
         if _QUESTION_MARK in target:
@@ -210,11 +210,3 @@ class RequestHead:
                 self.headers[index] = (b"host", authority)
                 return
         self.headers.insert(0, (b"host", authority))
-
-
-def check_target(target: bytes) -> None:
-    """Raise RequestRefused(400) unless `target` is printable ASCII without a fragment (RFC 3986, RFC 9112
-    section 3.2).
-    """
-    if _TARGET.fullmatch(target) is None:
-        raise RequestRefused(400, "invalid characters in the target")

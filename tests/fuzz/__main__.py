@@ -16,7 +16,7 @@ import atheris
 
 def main() -> None:
     """Run until something is found or the time is over."""
-    with atheris.instrument_imports(include=["daphne.protocols", "daphne.streams", "httptools", "hpack"]):
+    with atheris.instrument_imports(include=["daphne.protocols", "daphne.streams", "hpack"]):
         from tests.fuzz.targets import SEEDS, TARGETS
     name, *arguments = sys.argv[1:]
     folders = [Path(argument) for argument in arguments if not argument.startswith("-")]

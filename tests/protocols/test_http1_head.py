@@ -315,6 +315,16 @@ def test_no_head_leaves_anything_behind_for_the_next(before: bytes) -> None:
         assert parser.parse(GET).headers == [(b"host", b"a")]
 
 
+def test_common_lines_are_remembered_within_a_bound_and_secrets_are_not() -> None:
+    parser = HeadParser(Settings())
+    for number in range(2000):
+        lines = [b"Host: a", b"Accept: %d" % number, b"Cookie: %d" % number, b"Authorization: %d" % number]
+        head = parser.parse(with_fields(*lines, b"User-Agent: " + b"x" * 5000))
+        assert head.headers[1:3] == [(b"accept", b"%d" % number), (b"cookie", b"%d" % number)]
+    assert 0 < len(parser._known) <= 1024
+    assert {line.partition(b":")[0] for line in parser._known} <= {b"Host", b"Accept"}
+
+
 # ---- any head ------------------------------------------------------------------------------------
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"

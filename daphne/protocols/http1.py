@@ -10,6 +10,8 @@ unparsed.
 
 from __future__ import annotations
 
+from typing import Final
+
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from zope.interface import classImplements
 
@@ -24,6 +26,7 @@ from daphne.streams.http import HTTPStream
 
 _REQUESTS_IN_A_ROW = 64
 """Pipelined requests after which others get a turn, where each is answered at once (an eager task)."""
+_HEAD_END: Final = b"\r\n\r\n"
 _MOST_EMPTY_LINES = 4
 _LONGEST_STALL = 60.0
 """Seconds that a body which came fast so far may stand still."""
@@ -99,10 +102,13 @@ class HTTP1Connection(Upgrading):
         if data[:2] == b"\r\n":
             data = _skip_empty_lines(data)
             self._checked = 0
-        end = data.find(b"\r\n\r\n", self._checked and max(self._checked - 3, 0)) + 4
-        if end == 3:
-            self._await_head(data)
-            return b""
+        if data[-4:] == _HEAD_END and _HEAD_END not in data[:-1]:
+            end = len(data)  # nearly always, and quicker than to find it
+        else:
+            end = data.find(_HEAD_END, self._checked and max(self._checked - 3, 0)) + 4
+            if end == 3:
+                self._await_head(data)
+                return b""
         site = self.site
         if end > site.small_head:
             self._check_head_size(data, end)
@@ -145,7 +151,7 @@ class HTTP1Connection(Upgrading):
             self.facts = self.site.facts(self.transport)
         if head.scheme is not None:
             negotiation.check_scheme(head, self.facts)
-        if self.site.draining or self._served == self.site.settings.max_requests_per_connection:
+        if self.site.draining or self._served == self.site.max_requests:
             self.keep_alive = False
         elif head.http_version == "1.1":
             self.keep_alive = b"close" not in head.connection
@@ -194,7 +200,7 @@ class HTTP1Connection(Upgrading):
                     self.continue_due = False
                 self.stream.body_received(piece, body.done)
         elif body.done and self.keep_alive:
-            self._allow(self.site.settings.keep_alive_timeout)
+            self._allow(self.site.keep_alive_timeout)
         elif body.done:
             self._close(linger=False)  # the server has begun to stop in the meantime
         return rest

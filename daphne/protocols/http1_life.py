@@ -171,7 +171,7 @@ class ConnectionLife(ResponseWriting):
         if not self.keep_alive or not (self._body is None or self.body_can_be_skipped()):
             self._close(linger=self._body is not None or bool(self._held))
         else:
-            self._allow(self.site.settings.keep_alive_timeout)
+            self._allow(self.site.keep_alive_timeout)
             if self._body is not None:
                 if self._body_paused:
                     self._resume_reading()

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from daphne.errors import RequestRefused
 from daphne.streams.head import RequestHead
-from daphne.streams.http import HTTPStream, Wire
+from daphne.streams.http import HTTPStream
 from daphne.streams.scope import ConnectionFacts
 from daphne.streams.websocket import HandshakeWire, WebSocketStream
+from daphne.streams.wire import Wire
 
 if TYPE_CHECKING:
     from daphne.protocols.site import Site
@@ -117,17 +118,16 @@ def open_http(
     site: Site, wire: Wire, head: RequestHead, facts: ConnectionFacts, body_complete: bool
 ) -> HTTPStream:
     """The stream of a plain request; the caller starts it with `site.start(stream)`."""
-    settings = site.settings
     stream = HTTPStream(
         wire,
         site.scopes.build("http", head, facts),
         site.loop,
         body_complete,
-        settings.read_buffer_size,
-        settings.request_buffer_size,
+        site.read_buffer_size,
+        site.request_buffer_size,
     )
-    if settings.http_timeout:
-        stream.timer = site.loop.call_later(settings.http_timeout, _time_out, site, stream)
+    if site.http_timeout:
+        stream.timer = site.loop.call_later(site.http_timeout, _time_out, site, stream)
     return stream
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 from twisted.internet.address import UNIXAddress
-from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory
-from twisted.internet.protocol import Factory
-from zope.interface import implementer
+from twisted.internet.interfaces import IAddress, IProtocolFactory, IProtocolNegotiationFactory
+from zope.interface import classImplements
 
 from daphne.errors import RequestRefused
 from daphne.protocols.admission import Admission
@@ -35,16 +33,13 @@ Stream = HTTPStream | WebSocketStream
 ActionLogger = Callable[[str, str, dict[str, Any]], Any]
 
 
-@implementer(IProtocolNegotiationFactory)
-class Site(Factory):
+class Site:
     """The HTTP/1.1, HTTP/2 and WebSocket factory.
 
     `start` runs the application on a stream; `left` is told when a stream's client has gone; `action_logger`
     is the access log, or None; `tls_info` gives the content of the ASGI `tls` extension for a transport, or
     None in clear text.
     """
-
-    noisy = False
 
     def __init__(
         self,
@@ -57,7 +52,13 @@ class Site(Factory):
         tls_info: Callable[[Any], dict[str, Any] | None] = lambda transport: None,
     ) -> None:
         self.settings = settings
-        self.loop = loop
+        # What every request reads of them, where compiled code finds it at once.
+        self.http_timeout = settings.http_timeout
+        self.keep_alive_timeout = settings.keep_alive_timeout
+        self.max_requests = settings.max_requests_per_connection
+        self.read_buffer_size = settings.read_buffer_size
+        self.request_buffer_size = settings.request_buffer_size
+        self.loop: Any = loop
         self.start = start
         self.left = left
         self.action_logger = action_logger
@@ -71,9 +72,10 @@ class Site(Factory):
         """Every live connection, whatever it speaks."""
         self.draining = False
         self._tls_info = tls_info
+        self._websocket_factory: WebSocketFactory | None = None
         self._limits_fired: dict[tuple[str, int], tuple[float, int]] = {}
 
-    def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection | None:  # type: ignore[override]
+    def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection | None:
         """A connection, HTTP/1.1 until its first bytes say otherwise; None for a peer that has too many."""
         host = getattr(addr, "host", None)
         if not self.admission.peer_may_enter(host):
@@ -81,10 +83,18 @@ class Site(Factory):
             return None
         return HTTP1Connection(self, host)
 
-    @cached_property
+    def doStart(self) -> None:
+        """A port begins to listen (Twisted's IProtocolFactory); nothing to do."""
+
+    def doStop(self) -> None:
+        """A port listens no more; nothing to do."""
+
+    @property
     def websocket_factory(self) -> WebSocketFactory:
         """Autobahn's options for this site, made when the first WebSocket comes."""
-        return WebSocketFactory(self)
+        if self._websocket_factory is None:
+            self._websocket_factory = WebSocketFactory(self)
+        return self._websocket_factory
 
     def http2_connection(self) -> Any:
         """The protocol for a connection that turns out to speak HTTP/2."""
@@ -214,5 +224,8 @@ def _address(client: tuple[str, int] | None) -> str | None:
 
 
 def _unix_path(address: UNIXAddress) -> str:
-    name = address.name
+    name: Any = address.name
     return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else (name or "")
+
+
+classImplements(Site, IProtocolFactory, IProtocolNegotiationFactory)

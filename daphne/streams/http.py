@@ -1,99 +1,401 @@
 """HTTPStream: one request and its response, as ASGI sees them.
 
 Made by a protocol for each request, run by application/running.py, which calls the application with
-`stream.scope, stream.receive, stream.send`. Calls its `Wire`: the protocol's side of the exchange.
-The rules of the exchange stand in http_state.
+`stream.scope, stream.receive, stream.send`. Calls its `Wire`, the protocol's side of the exchange.
+
+What may be sent when stands in the tables at the end: state -> {event type -> step}.
 """
 
 from __future__ import annotations
 
-import os
-from typing import Any, Protocol
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from types import MethodType
+from typing import Any, Final
 
-from daphne.errors import ClientDisconnected
+from daphne.errors import ApplicationError, ClientDisconnected
+from daphne.streams import http_calls
 from daphne.streams.head import Headers
-from daphne.streams.http_state import Event, HTTPState
-from daphne.streams.response import ResponseHead
-from daphne.streams.signal import Signal
+from daphne.streams.pages import PAGE_HEADERS, error_page
+from daphne.streams.response import ResponseHead, check_fields, check_plain_fields, check_response
+from daphne.streams.scope import Scope
+from daphne.streams.signal import SENDS_IN_A_ROW, Signal
+from daphne.streams.wire import Wire
+
+Event = dict[str, Any]
+Pending = Coroutine[Any, Any, None]
+
+_receive: Final = http_calls.receive
+_send: Final = http_calls.send
+
+_MOST_PIECES = 256
+"""Parts of a body that are kept apart until the application takes them."""
 
 
-class Wire(Protocol):
-    """What a protocol offers to its stream. Every call is made on the loop's thread; none of them blocks."""
+class HTTPStream:
+    """The state of one exchange.
 
-    write_paused: bool
-    """Whether the peer takes less than was written; `send()` then waits in `writable()`."""
+    The protocol calls `body_received`, `client_left` and `client_half_closed`; the runner calls
+    `application_returned` and `application_failed`.
+    """
 
-    def respond(self, stream: HTTPStream, head: ResponseHead, body: bytes, more: bool) -> None:
-        """Write the head and the first part of the body; `more` says whether anything follows."""
+    __slots__ = (
+        "_arrival",
+        "_body",
+        "_body_complete",
+        "_body_size",
+        "_body_told",
+        "_event_size",
+        "_loop",
+        "_sends",
+        "_steps",
+        "_trailer_fields",
+        "_trailers_follow",
+        "_window",
+        "complete",
+        "disconnected",
+        "half_closed",
+        "response",
+        "scope",
+        "sent",
+        "started_at",
+        "task",
+        "timer",
+        "wire",
+    )
 
-    def respond_more(self, stream: HTTPStream, body: bytes, more: bool) -> None:
-        """Write a further part of the body."""
+    kind = "http"
 
-    def respond_trailers(self, stream: HTTPStream, trailers: Headers) -> None:
-        """End the response with trailer fields."""
+    def __init__(
+        self,
+        wire: Wire,
+        scope: Scope,
+        loop: asyncio.AbstractEventLoop,
+        body_complete: bool,
+        window: int,
+        event_size: int | None,
+    ) -> None:
+        """`window`: unread body bytes at which reading pauses. `event_size`: size of body events, or None."""
+        self.scope = scope
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        """The time limit of the whole exchange, where there is one."""
+        self.started_at = loop.time()
+        self.response: ResponseHead | None = None
+        self.sent = 0
+        """Body bytes that went to the wire, before any framing."""
+        self.complete = False
+        """Whether the response has been written to its end."""
+        self.disconnected = False
+        """Whether the client has gone (or was cut off)."""
+        self.half_closed = False
+        """Whether the client sends no more: `receive()` says disconnect, `send()` still works."""
+        self.wire: Any = wire
+        self._loop = loop
+        self._body_complete = body_complete
+        self._body_told = False
+        self._body: deque[bytes] | None = None
+        self._body_size = 0
+        self._window = window
+        self._event_size = event_size
+        self._arrival: Signal | None = None
+        self._sends = 0
+        self._trailers_follow = False
+        self._trailer_fields: Headers = []
+        self._steps = _WAITING
 
-    def early_hint(self, stream: HTTPStream, headers: Headers) -> None:
-        """Write a 103 response (RFC 8297)."""
+    # ---- the request body ------------------------------------------------------------------------
 
-    async def respond_file(self, stream: HTTPStream, descriptor: int, size: int) -> None:
-        """Write the first `size` bytes of an open file as body; return when they are on their way.
+    def body_received(self, data: bytes, complete: bool) -> None:
+        """Take a part of the request body from the wire; `complete` with the last one, which may be empty.
 
-        Raises ClientDisconnected when the client leaves, ApplicationError when the file has shrunk.
+        After the response nobody is told of it: a body with a part missing must not pass for a whole one.
         """
+        if self.complete or self.disconnected:
+            return
+        if data:
+            if self._body is None:
+                self._body = deque()
+            self._body.append(data)
+            self._body_size += len(data)
+            if len(self._body) > _MOST_PIECES:
+                self._join_pieces()
+        self._body_complete = complete
+        if self._arrival is not None:
+            self._arrival.fire()
+        if self._body_size > self._window and not complete:
+            self.wire.body_full(self)
 
-    async def writable(self, stream: HTTPStream) -> None:
-        """Return once the peer has taken enough, or raise ClientDisconnected."""
+    def _join_pieces(self) -> None:
+        """A client that sends a body byte by byte must not make us keep an object for each."""
+        assert self._body is not None
+        whole = b"".join(self._body)
+        self._body.clear()
+        self._body.append(whole)
 
-    def body_wanted(self, stream: HTTPStream) -> None:
-        """The application waits for body: read on, and say `100 Continue` if that is awaited."""
+    @property
+    def unread(self) -> int:
+        """Bytes of the request body that the application has not taken yet."""
+        return self._body_size
 
-    def body_full(self, stream: HTTPStream) -> None:
-        """The application has not taken what is there: read no more for now."""
+    @property
+    def receive(self) -> Callable[[], Coroutine[Any, Any, Event]]:
+        """ASGI's `receive` (http_calls.receive)."""
+        return MethodType(_receive, self)
 
-    def cut(self, stream: HTTPStream) -> None:
-        """End the exchange so that the client can tell that the response is not complete (R13)."""
-
-
-class HTTPStream(HTTPState):
-    """One exchange; the application calls `receive` and `send`."""
-
-    __slots__ = ()
-
-    async def receive(self) -> Event:
-        """The next ASGI event: `http.request` until the body is complete, then `http.disconnect` once the
-        exchange is over.
-        """
-        while True:
-            if not self._body_told and self._body_ready():
+    def next_event(self) -> Event | None:
+        """The next event for the application, or None while there is none."""
+        if not self._body_told:
+            if self._body_ready():
                 return self._body_event()
-            if self.disconnected or self.complete or self.half_closed:
-                return {"type": "http.disconnect"}
-            if not self._body_told:
-                self._wire.body_wanted(self)
-                if self._body_ready() or self.disconnected:
-                    continue
-            if self._arrival is None:
-                self._arrival = Signal(self._loop)
-            await self._arrival.wait()
+            if not (self.disconnected or self.complete or self.half_closed):
+                self.wire.body_wanted(self)  # which may bring the body, or the end
+                if self._body_ready():
+                    return self._body_event()
+        if self.disconnected or self.complete or self.half_closed:
+            return {"type": "http.disconnect"}
+        return None
 
-    async def send(self, event: Event) -> None:
-        """Take one ASGI event from the application.
+    def arrival(self) -> Signal:
+        """What fires when there may be an event."""
+        if self._arrival is None:
+            self._arrival = Signal(self._loop)
+        return self._arrival
 
-        Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself
-        or at this point (nothing of it has been written then), and ClientDisconnected once the client has
-        gone.
+    def _body_ready(self) -> bool:
+        if self._body_complete:
+            return True
+        if self.disconnected or self.complete:
+            return False
+        return self._body_size >= (self._event_size or 1)
+
+    def _body_event(self) -> Event:
+        size = self._event_size
+        if size is not None and self._body_size >= size:
+            body = self._take_exactly(size)
+            # An exact multiple is followed by an empty last event, as daphne 4 did it.
+            return {"type": "http.request", "body": body, "more_body": True}
+        if self._body is None:
+            body = b""
+        elif len(self._body) == 1:
+            body = self._body.pop()
+        else:
+            body = b"".join(self._body)
+            self._body.clear()
+        self._body_size = 0
+        more = not self._body_complete
+        self._body_told = not more
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    def _take_exactly(self, size: int) -> bytes:
+        assert self._body is not None
+        whole = b"".join(self._body)
+        self._body.clear()
+        self._body.append(whole[size:])
+        self._body_size = len(whole) - size
+        return whole[:size]
+
+    # ---- the response ----------------------------------------------------------------------------
+
+    @property
+    def send(self) -> Callable[[Event], Pending]:
+        """ASGI's `send` (http_calls.send)."""
+        return MethodType(_send, self)
+
+    def take(self, event: Event) -> Pending | None:
+        """Take one event of the application's; what it has to wait for then, if anything.
+
+        Raises ApplicationError or ClientDisconnected, as http_calls.send says.
         """
-        pending = self.take(event)
-        if pending is not None:
-            await pending
+        step = self._steps.get(event["type"])
+        if step is None or self.disconnected:
+            raise self._refusal(event)
+        pending = step(self, event)
+        if pending is None and self.wire.write_paused:
+            pending = self.wire.writable(self)
+        return pending
 
-    async def send_file(self, path: Any, head: ResponseHead) -> None:
-        """`http.response.pathsend` (ASGI extension): the whole file is the body, and the last of it."""
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if self.begin_file(head, size):
-                await self._wire.respond_file(self, file.fileno(), size)
-                self.sent = size
+    def _refusal(self, event: Event) -> Exception:
         if self.disconnected:
-            raise ClientDisconnected("the client has disconnected")
-        self.end_file()
+            return ClientDisconnected("the client has disconnected")
+        return ApplicationError(f"Unexpected event {event['type']!r} {_WHERE[id(self._steps)]}")
+
+    def _start(self, event: Event) -> None:
+        self.response = check_response(event.get("status"), event.get("headers") or ())
+        if event.get("trailers"):
+            self._trailers_follow = True
+        self._steps = _STARTED
+
+    def _first_body(self, event: Event) -> None:
+        body, more = event.get("body", b""), event.get("more_body", False)
+        if type(body) is not bytes:
+            body = _as_bytes(body)
+        head = self.response
+        assert head is not None
+        if head.content_length is not None:
+            self._check_length(head, len(body), more)
+        self.sent = len(body)
+        if more or self._trailers_follow:
+            self._advance(more)
+            self.wire.respond(self, head, body, True)
+        else:
+            self._steps = _DONE
+            self.complete = True
+            self.wire.respond(self, head, body, False)
+        if self._arrival is not None:
+            self._finished()
+
+    def _more_body(self, event: Event) -> Pending | None:
+        body, more = event.get("body", b""), event.get("more_body", False)
+        if type(body) is not bytes:
+            body = _as_bytes(body)
+        head = self.response
+        assert head is not None
+        if head.content_length is not None:
+            self._check_length(head, self.sent + len(body), more)
+        self.sent += len(body)
+        self._advance(more)
+        self.wire.respond_more(self, body, more or self._trailers_follow)
+        if not more:
+            self._finished()
+            return None
+        self._sends += 1
+        if self._sends % SENDS_IN_A_ROW or self.wire.write_paused:
+            return None
+        return asyncio.sleep(0)
+
+    def _file(self, event: Event) -> Pending:
+        head = self.response
+        assert head is not None
+        return http_calls.send_file(self, event["path"], head)
+
+    def begin_file(self, head: ResponseHead, size: int) -> bool:
+        """Write the head for a file of `size` bytes; whether its bytes are to follow."""
+        if head.content_length is None and not head.bodiless:
+            head.content_length = size
+            head.add(b"content-length", b"%d" % size)
+        if not head.bodiless:
+            self._check_length(head, size, False)
+        self._steps = _SENDING_FILE
+        self.wire.respond(self, head, b"", True)
+        return self.scope["method"] != "HEAD" and not head.bodiless
+
+    def end_file(self) -> None:
+        """All of the file is on its way."""
+        self._advance(False)
+        self.wire.respond_more(self, b"", self._trailers_follow)
+        self._finished()
+
+    def _trailers(self, event: Event) -> None:
+        self._trailer_fields = [*self._trailer_fields, *check_plain_fields(event.get("headers") or ())]
+        if not event.get("more_trailers", False):
+            self._complete()
+            self.wire.respond_trailers(self, self._trailer_fields)
+            self._finished()
+
+    def _early_hint(self, event: Event) -> None:
+        links = [(b"link", link) for link in event.get("links") or ()]
+        self.wire.early_hint(self, check_fields(links))
+
+    def _advance(self, more: bool) -> None:
+        if more:
+            self._steps = _SENDING
+        elif self._trailers_follow:
+            self._steps = _TRAILING
+        else:
+            self._complete()
+
+    def _complete(self) -> None:
+        self._steps = _DONE
+        self.complete = True
+
+    def _finished(self) -> None:
+        if self._arrival is not None:
+            self._arrival.fire()
+
+    def _check_length(self, head: ResponseHead, total: int, more: bool) -> None:
+        """Never a byte more than Content-Length (RFC 9110 section 8.6), nor less in a complete response."""
+        declared = head.content_length
+        assert declared is not None
+        if self.scope.get("method") == "HEAD" or head.bodiless:
+            return
+        if total > declared:
+            raise ApplicationError(f"Body of at least {total} bytes for a Content-Length of {declared}")
+        if total < declared and not more:
+            raise ApplicationError(f"Body of {total} bytes for a Content-Length of {declared}")
+
+    @property
+    def begun(self) -> bool:
+        """Whether bytes of the final response have gone to the wire."""
+        return self._steps is not _WAITING and self._steps is not _STARTED
+
+    # ---- ends ------------------------------------------------------------------------------------
+
+    def answer(self, status: int, text: str | None = None) -> None:
+        """Answer with the server's own page if the response has not begun, or else cut it."""
+        if self.complete or self.disconnected:
+            return
+        if self.begun:
+            self.disconnected = True
+            self.wire.cut(self)
+        else:
+            body = error_page(status, text)
+            head = check_response(status, PAGE_HEADERS)
+            head.content_length = len(body)
+            head.add(b"content-length", b"%d" % len(body))
+            self.response = head
+            self.sent = len(body)
+            self._complete()
+            self.wire.respond(self, head, body, False)
+        self._finished()
+
+    def application_returned(self) -> bool:
+        """The application is done. False if it owed a response; it has been answered (500) or cut then."""
+        if self.complete or self.disconnected:
+            return True
+        self.answer(500)
+        return False
+
+    def application_failed(self) -> None:
+        """The application raised: 500 in the same turn, or a cut once the response has begun."""
+        self.answer(500)
+
+    def client_left(self) -> None:
+        """The connection or the stream is gone: `receive()` says so, and `send()` raises from now on."""
+        if not self.disconnected:
+            self.disconnected = True
+            self._finished()
+
+    def client_half_closed(self) -> None:
+        """The client sends no more but may still read (TCP half-close)."""
+        self.half_closed = True
+        self._finished()
+
+
+def _as_bytes(body: Any) -> bytes:
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise ApplicationError(f"Body expected to be `bytes`, but got `{type(body)}`")
+    return bytes(body)
+
+
+_Steps = dict[str, Callable[[HTTPStream, Event], Pending | None]]
+
+_WAITING: _Steps = {
+    "http.response.start": HTTPStream._start,
+    "http.response.early_hint": HTTPStream._early_hint,
+}
+_STARTED: _Steps = {"http.response.body": HTTPStream._first_body, "http.response.pathsend": HTTPStream._file}
+_SENDING: _Steps = {"http.response.body": HTTPStream._more_body}
+_SENDING_FILE: _Steps = {}
+_TRAILING: _Steps = {"http.response.trailers": HTTPStream._trailers}
+_DONE: _Steps = {}
+
+_WHERE = {
+    id(_WAITING): "before 'http.response.start'",
+    id(_STARTED): "after 'http.response.start'",
+    id(_SENDING): "within the response body",
+    id(_SENDING_FILE): "while a file is being sent",
+    id(_TRAILING): "where 'http.response.trailers' is due",
+    id(_DONE): "after the response is complete",
+}

@@ -7,7 +7,7 @@ hostile-input rules).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from daphne.errors import ApplicationError
 from daphne.streams.head import Headers, is_token
@@ -15,7 +15,11 @@ from daphne.streams.head import Headers, is_token
 _CONTROLS = bytes(code for code in range(32) if code != 9) + b"\x7f"
 _MOST_KNOWN = 1024
 _LONGEST_KNOWN = 256
-_PLAIN, _CONTENT_LENGTH, _HOP, _CONNECTION, _STANDARD = range(5)
+_PLAIN: Final = 0
+_CONTENT_LENGTH: Final = 1
+_HOP: Final = 2
+_CONNECTION: Final = 3
+_STANDARD: Final = 4
 
 _KINDS = {
     b"content-length": _CONTENT_LENGTH,
@@ -30,14 +34,29 @@ _KINDS = {
 }
 _CHANGING = frozenset((b"date", b"etag", b"last-modified", b"location", b"set-cookie"))
 
-Field = tuple[tuple[bytes, bytes], bytes, int]
-"""A checked field: the pair, its line in HTTP/1, and its kind."""
 
-_known_fields: dict[tuple[bytes, bytes], Field] = {}
+class _Field:
+    """A field that has been checked."""
+
+    __slots__ = ("kind", "line", "name", "number", "pair", "value")
+
+    def __init__(self, name: bytes, value: bytes) -> None:
+        self.name = name
+        self.value = value
+        self.kind = _KINDS.get(name, _PLAIN)
+        self.pair: Any = (name, value)
+        self.line = name + b": " + value
+        """The field in HTTP/1."""
+        self.number = -1
+        """What a Content-Length says; -1 if that is no number."""
+        if self.kind == _CONTENT_LENGTH and value.isdigit() and len(value) < 19:
+            self.number = int(value)
+
+
+_known_fields: Final[dict[Any, _Field]] = {}
 """Fields that have been checked: most of what applications send is the same every time."""
 
-
-BODILESS = frozenset((204, 304))
+BODILESS: Final = frozenset((204, 304))
 """Final status codes without a body (RFC 9110 section 6.4.1)."""
 
 
@@ -68,18 +87,17 @@ class ResponseHead:
         self.headers.append((name, value))
         self.lines.append(name + b": " + value)
 
-    def take_special(self, kind: int, value: bytes) -> bool:
+    def take_special(self, field: _Field) -> bool:
         """Note what a field of a special kind says; whether it goes out as the application wrote it."""
-        if kind == _CONNECTION:
-            self.close = self.close or b"close" in value.lower()
-        elif kind == _CONTENT_LENGTH:
-            length = int(value) if value.isdigit() and len(value) < 19 else -1
+        if field.kind == _CONTENT_LENGTH:
             first = self.content_length is None
-            if length < 0 or not (first or self.content_length == length):
-                raise ApplicationError(f"Content-Length is {value[:40]!r}, or not the same twice")
-            self.content_length = length
+            if field.number < 0 or not (first or self.content_length == field.number):
+                raise ApplicationError(f"Content-Length is {field.value[:40]!r}, or not the same twice")
+            self.content_length = field.number
             return first and self.status != 204  # RFC 9110 section 8.6
-        elif kind == _STANDARD:
+        if field.kind == _CONNECTION:
+            self.close = self.close or b"close" in field.value.lower()
+        elif field.kind == _STANDARD:
             self.own_standard = True
             return True
         return False
@@ -96,17 +114,18 @@ def check_response(status: Any, headers: Iterable[Any]) -> ResponseHead:
     if not 200 <= status <= 999:
         raise ApplicationError(f"Status {status} is no final status code (200 to 999)")
     head = ResponseHead(status)
-    fields, lines = head.headers, head.lines
-    for field in headers:
+    fields: list[Any] = head.headers
+    lines = head.lines
+    for given in headers:
         try:
-            known = _known_fields.get(field)
+            field = _known_fields.get(given)
         except TypeError:  # a list instead of a tuple
-            known = None
-        checked, line, kind = known or _check_field(field)
-        if kind and not head.take_special(kind, checked[1]):
-            continue
-        fields.append(checked)
-        lines.append(line)
+            field = None
+        if field is None:
+            field = _check_field(given)
+        if field.kind == _PLAIN or head.take_special(field):
+            fields.append(field.pair)
+            lines.append(field.line)
     return head
 
 
@@ -115,7 +134,7 @@ def check_fields(headers: Iterable[Any]) -> Headers:
 
     Raises ApplicationError for anything that is not a pair of bytes like that.
     """
-    return [_check_field(field)[0] for field in headers]
+    return [_check_field(field).pair for field in headers]
 
 
 def check_plain_fields(headers: Iterable[Any]) -> Headers:
@@ -123,14 +142,14 @@ def check_plain_fields(headers: Iterable[Any]) -> Headers:
     6.5.1) and for the answer to a WebSocket handshake.
     """
     checked = [_check_field(field) for field in headers]
-    return [pair for pair, _, kind in checked if kind in (_PLAIN, _STANDARD)]
+    return [field.pair for field in checked if field.kind in (_PLAIN, _STANDARD)]
 
 
-def _check_field(field: Any) -> Field:
+def _check_field(given: Any) -> _Field:
     try:
-        name, value = field
+        name, value = given
     except (TypeError, ValueError):
-        raise ApplicationError(f"Header {field!r} is not a pair of name and value") from None
+        raise ApplicationError(f"Header {given!r} is not a pair of name and value") from None
     for part, what in ((name, "name"), (value, "value")):
         if type(part) is not bytes:
             raise ApplicationError(f"Header {what} {part!r} expected to be `bytes`, but got `{type(part)}`")
@@ -138,11 +157,9 @@ def _check_field(field: Any) -> Field:
         raise ApplicationError(f"Invalid header name {name!r}")
     if len(value.translate(None, _CONTROLS)) != len(value):
         raise ApplicationError(f"Header value with a control character in {name!r}")
-    lower = name.lower()
-    kind = _KINDS.get(lower, _PLAIN)
-    checked = ((lower, value), lower + b": " + value, kind)
-    if len(value) <= _LONGEST_KNOWN and lower not in _CHANGING:
+    field = _Field(name.lower(), value)
+    if len(value) <= _LONGEST_KNOWN and field.name not in _CHANGING:
         if len(_known_fields) >= _MOST_KNOWN:
             _known_fields.clear()
-        _known_fields[name, value] = checked
-    return checked
+        _known_fields[name, value] = field
+    return field

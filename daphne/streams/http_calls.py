@@ -1,0 +1,51 @@
+"""The coroutines that an application calls on its HTTPStream as `receive` and `send`.
+
+They stand apart from the stream, which is compiled (setup.py): coroutines that an application sees are the
+interpreter's own.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from daphne.errors import ClientDisconnected
+from daphne.streams.response import ResponseHead
+
+if TYPE_CHECKING:
+    from daphne.streams.http import Event, HTTPStream
+
+
+async def receive(stream: HTTPStream) -> Event:
+    """The next ASGI event: `http.request` until the body is complete, then `http.disconnect` once the
+    exchange is over.
+    """
+    while True:
+        event = stream.next_event()
+        if event is not None:
+            return event
+        await stream.arrival().wait()
+
+
+async def send(stream: HTTPStream, event: Event) -> None:
+    """Take one ASGI event from the application.
+
+    Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself
+    or at this point (nothing of it has been written then), and ClientDisconnected once the client has
+    gone.
+    """
+    pending = stream.take(event)
+    if pending is not None:
+        await pending
+
+
+async def send_file(stream: HTTPStream, path: Any, head: ResponseHead) -> None:
+    """`http.response.pathsend` (ASGI extension): the whole file is the body, and the last of it."""
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if stream.begin_file(head, size):
+            await stream.wire.respond_file(stream, file.fileno(), size)
+            stream.sent = size
+    if stream.disconnected:
+        raise ClientDisconnected("the client has disconnected")
+    stream.end_file()

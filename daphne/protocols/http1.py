@@ -27,6 +27,7 @@ from daphne.streams.http import HTTPStream
 _REQUESTS_IN_A_ROW = 64
 """Pipelined requests after which others get a turn, where each is answered at once (an eager task)."""
 _HEAD_END: Final = b"\r\n\r\n"
+_PREFACE_HEAD: Final = negotiation.HTTP2_PREFACE[: negotiation.HTTP2_PREFACE.index(b"\r\n")]
 _MOST_EMPTY_LINES = 4
 _LONGEST_STALL = 60.0
 """Seconds that a body which came fast so far may stand still."""
@@ -102,18 +103,19 @@ class HTTP1Connection(Upgrading):
         if data[:2] == b"\r\n":
             data = _skip_empty_lines(data)
             self._checked = 0
-        if data[-4:] == _HEAD_END and _HEAD_END not in data[:-1]:
-            end = len(data)  # nearly always, and quicker than to find it
-        else:
-            end = data.find(_HEAD_END, self._checked and max(self._checked - 3, 0)) + 4
-            if end == 3:
-                self._await_head(data)
-                return b""
+        if self._checked and data.find(_HEAD_END, max(self._checked - 3, 0)) < 0:
+            self._await_head(data)
+            return b""
+        head: bytes
+        rest: bytes
+        head, end, rest = data.partition(_HEAD_END)
+        if not end:
+            self._await_head(data)
+            return b""
         site = self.site
-        if end > site.small_head:
-            self._check_head_size(data, end)
-        head, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
-        if not self._served and site.settings.http2 and head == negotiation.HTTP2_PREFACE[:18]:
+        if len(head) + 4 > site.small_head:
+            self._check_head_size(data, len(head) + 4)
+        if not self._served and site.settings.http2 and head == _PREFACE_HEAD:
             self._become_http2(data)
             return b""
         self._served += 1

@@ -1,8 +1,8 @@
 """From the bytes of one HTTP/1 request head to a validated RequestHead (RFC 9112 sections 2 to 5).
 
-Called by http1.HTTP1Connection with a whole head, up to and including its empty line, however it was split on
-the way; judges field names by streams.head. One reading or a refusal: no line end but CRLF, no folded line,
-no space before a colon, no control character. Body framing is decided here and nowhere else.
+Called by http1.HTTP1Connection with a whole head, up to its empty line, however it was split; judges
+field names by streams.head. One reading or a refusal: no line end but CRLF, no folded line, no space before a
+colon, no control character. Body framing is decided here and nowhere else.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ class HeadParser:
     def parse(self, head: bytes) -> RequestHead:
         """The validated head of one request.
 
-        `head` ends with the first CRLF CRLF. Raises RequestRefused with the status that answers it.
+        `head` is what stands before CRLF CRLF. Raises RequestRefused with the status that answers it.
         """
         lines = head.split(b"\r\n")
         request = self._request_line(lines[0])
-        if len(lines) - 3 > self._most_headers:
+        if len(lines) - 1 > self._most_headers:
             raise RequestRefused(431, "too many header fields", limit="max_header_count")
         headers: list[Any] = request.headers
-        for index in range(1, len(lines) - 2):
+        for index in range(1, len(lines)):
             field = self._known.get(lines[index])
             if field is None:
                 field = self._field(lines[index])

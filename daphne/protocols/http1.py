@@ -218,7 +218,7 @@ class HTTP1Connection(Upgrading):
         if not settings.min_body_rate or self.continue_due or self._body_paused:
             return
         if self._pace is None:
-            self._pace = Deadline(self.site.loop, self._too_slow)
+            self._pace = Deadline(self.site.schedule, self._too_slow)
         if self._pace.is_set:
             self._pace.extend(size / settings.min_body_rate, _LONGEST_STALL)
         else:

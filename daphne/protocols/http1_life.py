@@ -92,7 +92,7 @@ class ConnectionLife(ResponseWriting):
         self._websocket_key = b""
         self._half_close: asyncio.TimerHandle | None = None
         self._pace: Deadline | None = None
-        self._idle = Deadline(site.loop, self._idle_expired)
+        self._idle = Deadline(site.schedule, self._idle_expired)
 
     def _take(self, data: bytes) -> None:
         """Parse what has been received."""

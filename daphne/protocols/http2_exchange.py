@@ -186,7 +186,7 @@ class Exchange(SendingStream):
         if isinstance(self.stream, WebSocketStream):
             return
         if self._pace is None:
-            self._pace = Deadline(self.site.loop, self._too_slow)
+            self._pace = Deadline(self.site.schedule, self._too_slow)
         if self._pace.is_set:
             self._earn_time(size)
         else:
@@ -353,7 +353,7 @@ class Exchange(SendingStream):
     def stall(self, sent: int | None) -> None:
         """The client keeps the stream's window shut, or lets `sent` bytes through, or (None) all."""
         if self._stall is None:
-            self._stall = Deadline(self.site.loop, self._stalled_too_long)
+            self._stall = Deadline(self.site.schedule, self._stalled_too_long)
         time_stall(self._stall, sent, self.site.settings, self.connection.input_ended)
 
     def _stalled_too_long(self) -> None:

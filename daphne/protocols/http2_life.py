@@ -46,9 +46,9 @@ class ConnectionLife(Connection):
 
     def begin_life(self, site: Site) -> None:
         """Make the deadlines, none of which runs yet."""
-        self.idle = Deadline(site.loop, self._idle_expired)
-        self.block = Deadline(site.loop, self._block_too_slow)
-        self._stall = Deadline(site.loop, self._stalled_too_long)
+        self.idle = Deadline(site.schedule, self._idle_expired)
+        self.block = Deadline(site.schedule, self._block_too_slow)
+        self._stall = Deadline(site.schedule, self._stalled_too_long)
         self.closing = False
         self.last_taken = frames.LARGEST
         """The highest stream that is served, once that has been said."""

@@ -81,7 +81,7 @@ class Tunnel:
             self.lost(error.ConnectionDone())
         elif self.disconnecting:
             self._tell_lost(error.ConnectionDone())
-            self._linger = Deadline(self._exchange.site.loop, self._lingered)
+            self._linger = Deadline(self._exchange.site.schedule, self._lingered)
             self._linger.set(_LINGER)
 
     def _lingered(self) -> None:

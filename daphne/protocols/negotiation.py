@@ -158,6 +158,7 @@ def open_websocket(
         wire,
         site.scopes.build("websocket", head, facts),
         site.loop,
+        site.schedule,
         subprotocols=settings.ws_protocols,
         window=settings.websocket_max_queue,
         connect_timeout=min(limits, default=0),

@@ -85,7 +85,7 @@ class Outflow:
         if not settings.min_response_rate:
             return
         if self._write_deadline is None:
-            self._write_deadline = Deadline(self.site.loop, self._look_for_progress)
+            self._write_deadline = Deadline(self.site.schedule, self._look_for_progress)
         bufferful = max(settings.write_buffer_size, USUAL_BUFFER)
         self._write_deadline.set(settings.rate_grace + bufferful / settings.min_response_rate)
 

@@ -22,6 +22,7 @@ from daphne.protocols.http1_head import HeadParser
 from daphne.protocols.standard import StandardFields
 from daphne.protocols.websocket_handshake import WebSocketFactory
 from daphne.settings import Settings
+from daphne.streams.deadlines import Schedule
 from daphne.streams.http import HTTPStream
 from daphne.streams.response import BODILESS
 from daphne.streams.scope import ConnectionFacts, ScopeBuilder
@@ -59,6 +60,7 @@ class Site:
         self.read_buffer_size = settings.read_buffer_size
         self.request_buffer_size = settings.request_buffer_size
         self.loop: Any = loop
+        self.schedule = Schedule(loop)
         self.start = start
         self.left = left
         self.action_logger = action_logger

@@ -52,7 +52,7 @@ class WebSocketConnection(Outflow, WebSocketReader):
         self.state = self.STATE_OPEN
         self.handshake_fields: Headers = []
         self._heard_at = self.site.loop.time()
-        self._heartbeat = Deadline(self.site.loop, self._heartbeat_due)
+        self._heartbeat = Deadline(self.site.schedule, self._heartbeat_due)
         self._deliver = stream.message_received
         rate = self.site.settings.websocket_max_messages_per_second
         if rate:
@@ -185,7 +185,7 @@ class WebSocketConnection(Outflow, WebSocketReader):
     def _abort_after(self, seconds: float) -> None:
         """Give the peer `seconds` for its part of the end."""
         self._heartbeat.close()
-        self._heartbeat = Deadline(self.site.loop, self.transport.abortConnection)
+        self._heartbeat = Deadline(self.site.schedule, self.transport.abortConnection)
         self._heartbeat.set(seconds)
 
     # ---- Socket: the stream's calls --------------------------------------------------------------

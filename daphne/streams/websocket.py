@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from daphne.errors import ApplicationError, ClientDisconnected
 from daphne.streams import closecodes
-from daphne.streams.deadlines import Deadline
+from daphne.streams.deadlines import Deadline, Schedule
 from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_plain_fields, check_response
@@ -100,6 +100,7 @@ class WebSocketStream:
         wire: HandshakeWire,
         scope: Scope,
         loop: asyncio.AbstractEventLoop,
+        schedule: Schedule,
         *,
         subprotocols: tuple[str, ...],
         window: int,
@@ -122,7 +123,7 @@ class WebSocketStream:
         self.started_at = loop.time()
         self._deadline: Deadline | None = None
         if connect_timeout > 0:
-            self._deadline = Deadline(loop, self._connect_timed_out)
+            self._deadline = Deadline(schedule, self._connect_timed_out)
             self._deadline.set(connect_timeout)
         log("connecting", self)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from daphne.streams.deadlines import Deadline
+from daphne.streams.deadlines import Deadline, Schedule
 from daphne.streams.signal import Signal
 from daphne.testing import ClockLoop
 
@@ -23,7 +23,7 @@ def loop() -> Iterator[ClockLoop]:
 def watched(loop: ClockLoop) -> tuple[Deadline, list[float]]:
     """A deadline, and the times at which it expires."""
     times: list[float] = []
-    return Deadline(loop, lambda: times.append(loop.time())), times
+    return Deadline(Schedule(loop), lambda: times.append(loop.time())), times
 
 
 def test_it_expires_once_at_its_time(loop: ClockLoop) -> None:
@@ -92,11 +92,46 @@ def test_a_deadline_may_set_itself_again_when_it_expires(loop: ClockLoop) -> Non
         times.append(loop.time())
         deadline.set(5)
 
-    deadline = Deadline(loop, again)
+    deadline = Deadline(Schedule(loop), again)
     deadline.set(5)
     loop.advance(16)
     assert times == [5, 10, 15]
     deadline.close()
+
+
+def test_one_timer_serves_all_and_goes_with_the_last(loop: ClockLoop) -> None:
+    schedule, times = Schedule(loop), list[tuple[int, float]]()
+    deadlines = [
+        Deadline(schedule, lambda number=number: times.append((number, loop.time())))  # type: ignore[misc]
+        for number in range(100)
+    ]
+    for number, deadline in enumerate(deadlines):
+        deadline.set(200 - number)
+        assert len(loop.timers()) == 1
+    for deadline in deadlines[3:99]:
+        deadline.close()
+    assert len(schedule._heap) <= 2 * len(schedule._waiting) == 8
+    deadlines[99].set(500)
+    loop.advance(198)
+    assert times == [(2, 198)]
+    for deadline in (*deadlines[:2], deadlines[99]):
+        deadline.close()
+    assert (loop.timers(), schedule._heap, schedule._waiting) == ([], [], {})
+
+
+def test_one_that_raises_takes_nothing_from_the_others(loop: ClockLoop) -> None:
+    schedule, times, problems = Schedule(loop), list[float](), list[Exception]()
+    loop.set_exception_handler(lambda loop, context: problems.append(context["exception"]))
+
+    def fail() -> None:
+        raise ValueError("planted")
+
+    first, second = Deadline(schedule, fail), Deadline(schedule, lambda: times.append(loop.time()))
+    first.set(5)
+    second.set(5)
+    loop.advance(5)
+    assert times == [5]
+    assert [str(problem) for problem in problems] == ["planted"]
 
 
 def test_a_signal_wakes_all_who_wait_and_nobody_else(loop: ClockLoop) -> None:
@@ -121,7 +156,7 @@ def test_a_signal_wakes_all_who_wait_and_nobody_else(loop: ClockLoop) -> None:
 def test_a_forgotten_deadline_keeps_nobody_alive():
     class Owner:
         def __init__(self, loop):
-            self.deadline = Deadline(loop, self.expired)
+            self.deadline = Deadline(Schedule(loop), self.expired)
 
         def expired(self):
             raise AssertionError("called although forgotten")

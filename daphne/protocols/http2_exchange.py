@@ -42,7 +42,7 @@ _LONGEST_STALL = 60.0
 class Exchange(SendingStream):
     """A request and its answer. `stream` is what the application sees; None before and after."""
 
-    stream: Stream | None = None
+    stream: Stream | None
     head: RequestHead
     receiving = True
     """Whether the client has not ended its side (http2_reader)."""
@@ -63,6 +63,7 @@ class Exchange(SendingStream):
 
     def __init__(self, connection: HTTP2Connection, stream_id: int) -> None:
         self.id = stream_id
+        self.stream = None
         self.connection = connection
         self.site = connection.site
         self.window = connection.output.initial_window

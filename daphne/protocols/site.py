@@ -138,7 +138,7 @@ class Site:
                 response_headers=response.headers if response is not None else [],
             )
 
-    def log_response(self, *, target: str, client: tuple[str, int] | None, **details: Any) -> None:
+    def log_response(self, *, target: str, client: Any, **details: Any) -> None:
         """One line in the access log for a response, also for one that the server gave by itself."""
         self._log("http", "complete", {"path": target, "client": _address(client), **details})
 
@@ -221,7 +221,8 @@ def _addresses(transport: Any) -> tuple[tuple[str, int] | None, tuple[str, int |
     )
 
 
-def _address(client: tuple[str, int] | None) -> str | None:
+def _address(client: Any) -> str | None:
+    """The client of a scope, which is a list in those of daphne 4, as text."""
     return f"{client[0]}:{client[1]}" if client is not None else None
 
 

@@ -19,7 +19,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "daphne" / "__init__.py").r
 
 COMPILED = [
     *[f"daphne/streams/{name}.py" for name in ("head", "response", "scope", "deadlines", "http_state")],
-    *[f"daphne/protocols/{name}.py" for name in ("admission", "negotiation", "outflow", "standard")],
+    *[f"daphne/protocols/{name}.py" for name in ("admission", "negotiation", "outflow", "standard", "turns")],
     "daphne/reactor/transports.py",
     "daphne/reactor/tls_transport.py",
     *[

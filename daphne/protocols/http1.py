@@ -22,7 +22,7 @@ from daphne.streams.deadlines import Deadline
 from daphne.streams.head import RequestHead
 from daphne.streams.http import HTTPStream
 
-_REQUESTS_IN_A_ROW = 64
+_REQUESTS_IN_A_ROW = 2
 """Pipelined requests after which others get a turn, where each is answered at once (an eager task)."""
 _MOST_EMPTY_LINES = 4
 _LONGEST_STALL = 60.0
@@ -64,6 +64,9 @@ class HTTP1Connection(Upgrading):
         if self._held:
             data = self._held + data
             self._held = b""
+            if self._waits:
+                self._hold(data)
+                return
         self._take(data)
 
     # ---- reading ---------------------------------------------------------------------------------
@@ -78,7 +81,7 @@ class HTTP1Connection(Upgrading):
                     if data and self._body is not None:
                         self._held = data
                         self.transport.pauseProducing()
-                        self.site.loop.call_soon(self._take_more_body)
+                        self._wait_for_turn()
                         break
                 elif self.stream is not None or self._closing or self._successor is not None:
                     self._hold(data)
@@ -87,7 +90,7 @@ class HTTP1Connection(Upgrading):
                     data = self._take_head(data)
                     if data and self._is_free() and not self._served % _REQUESTS_IN_A_ROW:
                         self._hold(data)
-                        self.site.loop.call_soon(self._take_turn)
+                        self._wait_for_turn()
                         break
         except RequestRefused as refusal:
             self._refuse(refusal)

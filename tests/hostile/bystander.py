@@ -1,11 +1,10 @@
 """A client among others while a server is attacked: how long its answers take.
 
-Run as a process of its own by the attacks (`python -m tests.hostile.bystander HOST PORT PID`); prints one
-line per request: when it was asked, the nanoseconds until the answer, and how many of them the server used
-its core, which on an idle machine differ by what the network and the kernel take. What is measured is how the
-server divides its time, and not how the kernel divides that of its clients: the server has a core to itself,
-which is kept awake, and the attacker gets only what the bystander leaves of the others. Only a machine with
-two cores that does nothing else gives figures that mean something.
+Run as a process of its own by the attacks (`python -m tests.hostile.bystander HOST PORT`); prints one line
+per request: when it was asked, and the nanoseconds until the answer. What is measured is how the server
+divides its time, and not how the kernel divides that of its clients: the server has a core to itself, which
+is kept awake, and the attacker gets only what the bystander leaves of the others. Needs two cores and the
+right to set real-time priorities; only a machine that does nothing else gives figures that mean something.
 """
 
 from __future__ import annotations
@@ -31,12 +30,11 @@ ENOUGH = 100
 
 
 class Times:
-    """Some requests, in microseconds: the medians on the clock and of the server's core, the longest."""
+    """How long some answers took, in microseconds."""
 
     def __init__(self, lines: list[tuple[int, ...]]) -> None:
-        self.clock = statistics.median(took for _, took, _ in lines) / 1000
-        self.core = statistics.median(core for *_, core in lines) / 1000
-        self.longest = max(took for _, took, _ in lines) / 1000
+        self.median = statistics.median(took for _, took in lines) / 1000
+        self.longest = max(took for _, took in lines) / 1000
 
 
 class Bystander:
@@ -49,26 +47,25 @@ class Bystander:
 
     def __enter__(self) -> Bystander:
         *others, servers = sorted(self._cores)
-        for thread in os.listdir(f"/proc/{self._server.popen.pid}/task"):
-            os.sched_setaffinity(int(thread), {servers})
-        os.sched_setaffinity(0, others or {servers})
+        for thread in map(int, os.listdir(f"/proc/{self._server.popen.pid}/task")):
+            os.sched_setaffinity(thread, {servers})
+            os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setaffinity(0, others)
         host, port = self._server.address.host, str(self._server.address.port)
-        command = [sys.executable, "-m", __name__, host, port, str(self._server.popen.pid)]
+        command = [sys.executable, "-m", __name__, host, port]
         with self._output.open("w") as file:
             client = subprocess.Popen(command, stdout=file, cwd=ROOT)
         spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
         os.sched_setaffinity(spinner.pid, {servers})
+        os.sched_setscheduler(spinner.pid, os.SCHED_IDLE, os.sched_param(0))
+        os.sched_setscheduler(client.pid, os.SCHED_FIFO, os.sched_param(1))
         self._processes = [client, spinner]
-        for pid in (0, spinner.pid):
-            os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
         return self
 
     def __exit__(self, *error: object) -> None:
         for process in self._processes:
             process.kill()
             process.wait()
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
         os.sched_setaffinity(0, self._cores)
 
     def before(self) -> Times:
@@ -89,22 +86,18 @@ class Bystander:
 
 def write_line(path: str, attack: str, before: Times, during: Times, turn: float, grown: int) -> None:
     """Append a line to the file `path`: the medians before and during the attack in microseconds and their
-    ratio, on the clock and of the server's core; the longest answer and the longest turn in milliseconds; by
-    how many MB the server has grown."""
-    clock, core = during.clock / before.clock, during.core / before.core
-    figures = [f"{before.clock:.0f}", f"{during.clock:.0f}", f"{clock:.2f}"]
-    figures += [f"{before.core:.0f}", f"{during.core:.0f}", f"{core:.2f}"]
+    ratio, the longest answer and the longest turn in milliseconds, by how many MB the server has grown."""
+    figures = [f"{before.median:.0f}", f"{during.median:.0f}", f"{during.median / before.median:.2f}"]
     figures += [f"{during.longest / 1e3:.1f}", f"{turn * 1e3:.1f}", f"{grown / 1e6:.1f}"]
     with open(path, "a") as file:
         print(attack, *figures, sep="\t", file=file)
 
 
-def main(host: str, port: str, server: str) -> None:
+def main(host: str, port: str) -> None:
     """Ask until the server closes the connection."""
-    clock = ~int(server) << 3 | 2  # how Linux names the CPU time clock of another process
     with socket.create_connection((host, int(port)), 20) as connection:
         while True:
-            begin, used = time.monotonic_ns(), time.clock_gettime_ns(clock)
+            begin = time.monotonic_ns()
             connection.sendall(REQUEST)
             received = b""
             while not received.endswith(END):
@@ -113,7 +106,7 @@ def main(host: str, port: str, server: str) -> None:
                     if not piece:
                         return
                     received += piece
-            print(begin, time.monotonic_ns() - begin, time.clock_gettime_ns(clock) - used, flush=True)
+            print(begin, time.monotonic_ns() - begin, flush=True)
             time.sleep(PACE)
 
 

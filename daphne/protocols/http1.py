@@ -24,7 +24,7 @@ from daphne.streams.deadlines import Deadline
 from daphne.streams.head import RequestHead
 from daphne.streams.http import HTTPStream
 
-_REQUESTS_IN_A_ROW = 64
+_REQUESTS_IN_A_ROW = 2
 """Pipelined requests after which others get a turn, where each is answered at once (an eager task)."""
 _HEAD_END: Final = b"\r\n\r\n"
 _PREFACE_HEAD: Final = negotiation.HTTP2_PREFACE[: negotiation.HTTP2_PREFACE.index(b"\r\n")]
@@ -68,6 +68,9 @@ class HTTP1Connection(Upgrading):
         if self._held:
             data = self._held + data
             self._held = b""
+            if self._waits:
+                self._hold(data)
+                return
         self._take(data)
 
     # ---- reading ---------------------------------------------------------------------------------
@@ -82,7 +85,7 @@ class HTTP1Connection(Upgrading):
                     if data and self._body is not None:
                         self._held = data
                         self.transport.pauseProducing()
-                        self.site.loop.call_soon(self._take_more_body)
+                        self._wait_for_turn()
                         break
                 elif self.stream is not None or self._closing or self._successor is not None:
                     self._hold(data)
@@ -91,7 +94,7 @@ class HTTP1Connection(Upgrading):
                     data = self._take_head(data)
                     if data and self._is_free() and not self._served % _REQUESTS_IN_A_ROW:
                         self._hold(data)
-                        self.site.loop.call_soon(self._take_turn)
+                        self._wait_for_turn()
                         break
         except RequestRefused as refusal:
             self._refuse(refusal)

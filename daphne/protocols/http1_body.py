@@ -45,7 +45,7 @@ class LengthBody:
         return body, rest
 
 
-_PIECES_IN_A_ROW = 64
+PIECES_IN_A_ROW = 64
 """Chunks that are read in one call: they may have a byte each, and the loop reads some 100 KB at once."""
 
 
@@ -75,7 +75,7 @@ class ChunkedBody:
             data, self._held = self._held + data, b""
         pieces: list[bytes] = []
         at: int | None = 0
-        while not self.done and len(pieces) < _PIECES_IN_A_ROW:
+        while not self.done and len(pieces) < PIECES_IN_A_ROW:
             before = at
             at = self._read(data, at or 0, pieces)
             if at is None:

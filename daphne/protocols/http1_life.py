@@ -54,6 +54,7 @@ class ConnectionLife(ResponseWriting):
         "_suppress_body",
         "_taking",
         "_until_close",
+        "_waits",
         "_websocket_key",
         "connected",
         "continue_due",
@@ -83,7 +84,7 @@ class ConnectionLife(ResponseWriting):
         self._body = None
         self._body_paused = False
         self._chunked = self._until_close = self._suppress_body = False
-        self._closing = self._taking = self._input_ended = False
+        self._closing = self._taking = self._input_ended = self._waits = False
         self._served = 0
         self._head_begun = False
         """Whether some of a head is there, and its deadline runs."""
@@ -176,7 +177,7 @@ class ConnectionLife(ResponseWriting):
                 if self._body_paused:
                     self._resume_reading()
             elif self._held and not self._taking:
-                self._take_held()
+                self._wait_for_turn()
 
     def _allow(self, seconds: float) -> None:
         """Let the client be idle for `seconds`, or without limit if that is 0."""
@@ -215,8 +216,17 @@ class ConnectionLife(ResponseWriting):
         """Whether the connection has made way for others although requests are there."""
         return self.stream is None and bool(self._held) and not self._head_begun
 
+    def _wait_for_turn(self) -> None:
+        """Others first: those who have asked for less."""
+        if not self._waits:
+            self._waits = True
+            self.site.turns.wait(self._peer, self._take_turn)
+
     def _take_turn(self) -> None:
-        if self._requests_wait:
+        self._waits = False
+        if self._body is not None:
+            self._take_more_body()
+        elif self._requests_wait:
             self._take_held()
 
     def _close(self, linger: bool) -> None:
@@ -257,7 +267,7 @@ class ConnectionLife(ResponseWriting):
         if self._closing or self._successor is not None:
             return
         self.keep_alive = False
-        if self.stream is None and self._body is None and not self._head_begun:
+        if self.stream is None and self._body is None and not (self._head_begun or self._requests_wait):
             if self._served:
                 self._close(linger=False)
             else:
@@ -314,13 +324,13 @@ class ConnectionLife(ResponseWriting):
         self._body_paused = False
         self.transport.resumeProducing()
         if self._body is not None and self._held:
-            self.site.loop.call_soon(self._take_more_body)
+            self._wait_for_turn()
 
     def _take_more_body(self) -> None:
         """Go on with a body of many small chunks: others have had their turn, the application caught up."""
         if self._body_paused:
             return
         self.transport.resumeProducing()
-        if self._body is not None and self._held:
+        if self._held:
             data, self._held = self._held, b""
             self._take(data)

@@ -23,7 +23,8 @@ from daphne.protocols.http2_life import ConnectionLife
 from daphne.protocols.http2_limits import Floods, Places
 from daphne.protocols.http2_output import Output
 from daphne.protocols.http2_priority import parse_priority
-from daphne.protocols.http2_reader import FrameReader
+from daphne.protocols.http2_reader import FRAMES_IN_A_ROW, FrameReader
+from daphne.protocols.turns import LARGEST
 from daphne.streams.head import Headers
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class HTTP2Connection(ConnectionLife):
         self._served = 0
         self._greeted = False
         self._settings_known = False
+        self._waits = False
+        """Whether it waits for its turn."""
         self._priorities: dict[int, bytes] = {}
         """Priorities of streams that are still to come."""
         self._places = Places(site.settings)
@@ -79,12 +82,15 @@ class HTTP2Connection(ConnectionLife):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client; what they bring about is written at once."""
+        self._receive(data, FRAMES_IN_A_ROW)
+
+    def _receive(self, data: bytes, most: int) -> None:
         if self.closing:
             return
         output, reader = self.output, self.reader
         output.gathering = True
         try:
-            reader.receive(data)
+            reader.receive(data, most)
             window = self.site.settings.http2_connection_window
             if reader.credit * 2 <= window:
                 # On arrival, not when the application has taken it: a stream that is not read must not
@@ -93,7 +99,7 @@ class HTTP2Connection(ConnectionLife):
                 reader.credit = window
             if reader.behind:
                 self.transport.pauseProducing()
-                self.site.loop.call_soon(self._read_on)
+                self._wait_for_turn()
             elif reader.unfinished or self.block.is_set:
                 self.watch_unfinished(len(data))
         except ConnectionFailed as failure:
@@ -102,10 +108,17 @@ class HTTP2Connection(ConnectionLife):
             output.gathering = False
             output.flush()
 
+    def _wait_for_turn(self) -> None:
+        if not self._waits:
+            self._waits = True
+            client = self.facts.client
+            self.site.turns.wait(client[0] if client is not None else None, self._read_on)
+
     def _read_on(self) -> None:
         """Others have had their turn."""
+        self._waits = False
         self.transport.resumeProducing()
-        self.dataReceived(b"")
+        self._receive(b"", FRAMES_IN_A_ROW * self.site.turns.size // LARGEST)
 
     def readConnectionLost(self) -> None:
         """The client sends no more; what it asked for completely is still answered."""

@@ -28,9 +28,11 @@ from daphne.protocols.http2_limits import Floods
 from daphne.settings import Settings
 from daphne.streams.head import Headers
 
-_FRAMES_IN_A_ROW = 128
+FRAMES_IN_A_ROW = 32
 """Frames after which others get a turn: the loop reads some megabytes of one client in a turn, and a frame
 may have ten bytes."""
+_HEADERS_COUNT = 2
+"""How many others a HEADERS frame counts for: a request comes of it."""
 _CLOSED_REMEMBERED = 1000
 """Closed streams of which it is known how they ended."""
 
@@ -100,11 +102,11 @@ class FrameReader:
         _, _, kind, _, stream_id = _unpack_head(self._held)
         return kind, stream_id & frames.LARGEST
 
-    def receive(self, data: bytes) -> None:
-        """Take bytes from the client, however they are split. Raises ConnectionFailed."""
+    def receive(self, data: bytes, left: int = FRAMES_IN_A_ROW) -> None:
+        """Take bytes from the client, however they are split, `left` frames at most; or ConnectionFailed."""
         if self._held:
             data = self._held + data
-        at, end, left = 0, len(data), _FRAMES_IN_A_ROW
+        at, end = 0, len(data)
         self.behind = False
         if self._preface:
             at = self._take_preface(data)
@@ -115,10 +117,10 @@ class FrameReader:
             stop = at + 9 + size
             if stop > end:
                 break
-            if not left:
+            if left <= 0:
                 self.behind = True
                 break
-            left -= 1
+            left -= _HEADERS_COUNT if kind == frames.HEADERS else 1
             stream_id &= frames.LARGEST
             if self._block_stream and (kind != frames.CONTINUATION or stream_id != self._block_stream):
                 raise ConnectionFailed(PROTOCOL_ERROR, "a frame within a field block")

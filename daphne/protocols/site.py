@@ -20,6 +20,7 @@ from daphne.protocols.admission import Admission
 from daphne.protocols.http1 import HTTP1Connection
 from daphne.protocols.http1_head import HeadParser
 from daphne.protocols.standard import StandardFields
+from daphne.protocols.turns import Turns
 from daphne.protocols.websocket_handshake import WebSocketFactory
 from daphne.settings import Settings
 from daphne.streams.deadlines import Schedule
@@ -70,6 +71,7 @@ class Site:
         self.small_head = min(settings.max_request_line, settings.max_header_size)
         """Bytes of a request head that breaks neither limit."""
         self.admission = Admission(settings.max_connections, settings.max_connections_per_peer)
+        self.turns = Turns(loop)
         self.connections: set[Any] = set()
         """Every live connection, whatever it speaks."""
         self.draining = False

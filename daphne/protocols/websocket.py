@@ -84,7 +84,7 @@ class WebSocketConnection(Outflow, WebSocketReader):
         self._heartbeat.close()
         if self._lifetime is not None:
             self._lifetime.cancel()
-        self._pending = None
+        self._drop_input()
         self.stream.socket_closed(closecodes.ABNORMAL, "")
         self.stop_writing()
 
@@ -113,13 +113,13 @@ class WebSocketConnection(Outflow, WebSocketReader):
 
     def _onPing(self, payload: bytes) -> None:
         """Answer, but a peer that does not read gets no pongs to pile up."""
-        self._costly += 1
+        self._frames_left -= 1
         if not self.write_paused and self.state == self.STATE_OPEN:
             self.transport.write(bytes((0x8A, len(payload))) + payload)
 
     def _onPong(self, payload: bytes) -> None:
         """Any frame counts as life (dataReceived noted it); nothing more to do."""
-        self._costly += 1
+        self._frames_left -= 1
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:
         """The peer closes, or answers our close (RFC 6455 section 7)."""
@@ -167,8 +167,7 @@ class WebSocketConnection(Outflow, WebSocketReader):
     def _end(self, code: int, reason: str) -> None:
         self._muted = True
         self.state = self.STATE_CLOSING
-        self._pending = None
-        self.data = b""
+        self._drop_input()
         self.stream.socket_closed(code, reason)
 
     def _linger(self) -> None:
@@ -226,10 +225,10 @@ class WebSocketConnection(Outflow, WebSocketReader):
         """Read on."""
         if self._reading_paused:
             self._reading_paused = False
-            if self._pending is None:
-                self.transport.resumeProducing()
+            if self._backlog:
+                self._wait_for_turn()
             else:
-                self.site.loop.call_soon(self._read_on)
+                self.transport.resumeProducing()
 
     async def writable(self) -> None:
         """Return once the peer has taken enough, or raise ClientDisconnected."""

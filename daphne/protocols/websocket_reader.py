@@ -15,6 +15,7 @@ from autobahn.websocket.protocol import TrafficStats
 from autobahn.websocket.utf8validator import Utf8Validator
 
 from daphne.protocols.masking import unmask
+from daphne.protocols.turns import LARGEST
 from daphne.streams import closecodes
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ _VIEW_FROM = 65536
 """Bytes of payload from which a view costs less than a copy."""
 _SLICE = 4096
 """Bytes that Autobahn's parser gets at a time: it copies what it has not read for every frame."""
-
-_COSTLY_IN_A_ROW = 64
-"""Pings, pongs and fragments after which others get a turn: the loop reads some megabytes of one client in a
-turn."""
 
 
 class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
@@ -66,8 +63,14 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
     """Whether no more is read."""
     _reading_paused = False
     """Whether the application has not taken what is there."""
-    _costly = 0
-    """Pings, pongs and fragments since others had a turn."""
+    _frames_left = 0
+    """Frames that may still be taken in this turn."""
+    _backlog = b""
+    """What came and has to wait for the application, or for others to have their turn."""
+    _backlog_from = 0
+    """How much of `_backlog` has been taken."""
+    _waits = False
+    """Whether it waits for its turn."""
 
     def _fail_connection(self, code: int = closecodes.GOING_AWAY, reason: str = "") -> None:
         """_Fail the WebSocket Connection_ (RFC 6455 section 7.1.7); Autobahn's parser calls it, too."""
@@ -86,36 +89,66 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
         if self._muted:
             return
         self._heard_at = self.site.loop.time()
+        if self._backlog:
+            self._backlog += data
+            return
+        self._frames_left = LARGEST
+        data = self._read(data)
+        if data:
+            self._backlog = data
+            self._backlog_from = 0
+            if not self._reading_paused:
+                self.transport.pauseProducing()
+                self._wait_for_turn()
+
+    def _read(self, data: bytes) -> bytes:
+        """Take as many frames as it is the peer's turn for, if the application keeps up; the rest."""
         if self._pending is not None:
             self._pending.append(data)
             self._pending_size += len(data)
             if self._pending_size < self._wanted:
-                return
+                return b""
             data = b"".join(self._pending)
             self._pending = None
-        self._costly = 0
-        while data and not (self._reading_paused or self._muted or self.state == self.STATE_CLOSED):
+        while data and self._frames_left > 0 and not self._reading_paused:
             data = self._to_autobahn(data) if self._with_autobahn else self._read_frames(data)
-            if self._costly >= _COSTLY_IN_A_ROW:
-                break
-        if (self._reading_paused or self._costly >= _COSTLY_IN_A_ROW) and not self._muted:
-            # The rest waits for the application, or for others to have their turn.
-            if data:
-                self._pending, self._pending_size, self._wanted = [data], len(data), 0
-            if not self._reading_paused:
-                self.transport.pauseProducing()
-                self.site.loop.call_soon(self._read_on)
+            if self._muted or self.state == self.STATE_CLOSED:
+                return b""
+        return data
 
-    def _read_on(self) -> None:
-        """Take what has waited."""
-        if not (self._reading_paused or self._muted or self.state == self.STATE_CLOSED):
+    def _wait_for_turn(self) -> None:
+        if not self._waits:
+            self._waits = True
+            client = self.stream.scope["client"]
+            self.site.turns.wait(client[0] if client else None, self._take_turn)
+
+    def _take_turn(self) -> None:
+        """Take some of what has waited."""
+        self._waits = False
+        self._heard_at = self.site.loop.time()
+        self._frames_left = self.site.turns.size
+        while self._backlog and self._frames_left > 0 and not self._reading_paused:
+            piece = self._backlog[self._backlog_from : self._backlog_from + _SLICE]
+            rest = self._read(piece)
+            self._backlog_from += len(piece) - len(rest)
+            if self._backlog_from >= len(self._backlog):
+                self._backlog = b""
+        if self._backlog and not self._reading_paused:
+            self._wait_for_turn()
+        elif not (self._reading_paused or self._muted):
             self.transport.resumeProducing()
-            self.dataReceived(b"")
+
+    def _drop_input(self) -> None:
+        """Nothing that has come is read any more."""
+        self._pending = None
+        self._backlog = self.data = b""
 
     def _read_frames(self, data: bytes) -> bytes:
         """Read whole frames as long as there are any of the usual kinds; what is for Autobahn's parser."""
         at, size = 0, len(data)
         while size - at >= 6:
+            if self._frames_left <= 0 or self._reading_paused:
+                return data[at:]
             first, second = data[at], data[at + 1]
             if first in (0x89, 0x8A) and 0x80 <= second <= 0xFD:
                 end = at + 6 + (second & 0x7F)
@@ -125,8 +158,6 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
                 payload = unmask(data[at + 2 : at + 6], data[at + 6 : end])
                 (self._onPing if first == 0x89 else self._onPong)(bytes(payload))
                 at = end
-                if self._costly >= _COSTLY_IN_A_ROW:
-                    return data[at:]
                 continue
             if first not in (0x81, 0x82) or second < 0x80 or self._perMessageCompress is not None:
                 break
@@ -154,6 +185,7 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
             masked = data[start:end] if length < _VIEW_FROM else memoryview(data)[start:end]
             payload = unmask(data[start - 4 : start], masked)
             at = end
+            self._frames_left -= 1
             if first == 0x81:
                 try:
                     self._deliver(payload.decode("utf-8"))
@@ -162,8 +194,6 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
                     return b""
             else:
                 self._deliver(bytes(payload))
-            if self._reading_paused:
-                return data[at:]
         rest = data[at:] if at else data
         plain = (0x89, 0x8A) if self._perMessageCompress is not None else (0x81, 0x82, 0x89, 0x8A)
         short = 0 < len(rest) < 6 and rest[0] in plain
@@ -191,7 +221,7 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
             self.data += data[at : at + step]
             at += step
             self.consumeData()
-            if self._reading_paused or self._costly >= _COSTLY_IN_A_ROW:
+            if self._reading_paused or self._frames_left <= 0:
                 break
             if self.current_frame is None and not self.inside_message and not self.data:
                 self._with_autobahn = False
@@ -209,7 +239,7 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
 
     def onMessageFrameBegin(self, length: int) -> None:
         """A data frame begins: besides Autobahn's limits on size, count the fragments."""
-        self._costly += 1
+        self._frames_left -= 1
         if self.message_data:
             self._fragments += 1
             if 0 < self.site.settings.websocket_max_fragments < self._fragments:

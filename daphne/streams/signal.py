@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 
-SENDS_IN_A_ROW = 64
-"""Sends after which an application that was never made to wait gives way to the loop. Without that, one that
-streams to a client that has gone would let nobody else be served."""
+SENDS_IN_A_ROW = 16
+"""Sends (and messages received) after which an application that was never made to wait gives way to the loop.
+Without that, one that streams to a client that has gone would let nobody else be served."""
 
 
 class Signal:

@@ -90,7 +90,7 @@ class WebSocketStream:
     disconnected = False
     _reading_paused = False
     _queued = 0
-    _sends = 0
+    _calls = 0
     _told_connect = False
     _close_event: Event | None = None
     _arrival: Signal | None = None
@@ -170,6 +170,10 @@ class WebSocketStream:
             return {"type": "websocket.connect"}
         while True:
             if self._messages:
+                self._calls += 1
+                if not self._calls % SENDS_IN_A_ROW:
+                    await asyncio.sleep(0)
+                    continue
                 return self._message_event(self._messages.popleft())
             if self._close_event is not None:
                 return dict(self._close_event)
@@ -245,8 +249,8 @@ class WebSocketStream:
             socket.send_message(bytes(data), True)
         if socket.write_paused:
             return socket.writable()
-        self._sends += 1
-        return None if self._sends % SENDS_IN_A_ROW else asyncio.sleep(0)
+        self._calls += 1
+        return None if self._calls % SENDS_IN_A_ROW else asyncio.sleep(0)
 
     def _close(self, event: Event) -> None:
         code = event.get("code")

@@ -1,12 +1,16 @@
 """A client among others while a server is attacked: how long its answers take.
 
-Run as a process of its own by test_attacks.py (`python -m tests.hostile.bystander HOST PORT`), so that what
-the attacker does costs it nothing; prints one line per request: when it was asked, and the nanoseconds until
-the answer. Only an idle machine gives figures that mean something.
+Run as a process of its own by the attacks (`python -m tests.hostile.bystander HOST PORT`); prints one line
+per request: when it was asked, and the nanoseconds until the answer. What is measured is how the server
+divides its time, and not how the kernel divides that of its clients: the server has a core to itself, which
+is kept awake, and the attacker gets only what the bystander leaves of the others. Needs two cores and the
+right to set real-time priorities; only a machine that does nothing else gives figures that mean something.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import statistics
 import subprocess
@@ -16,50 +20,77 @@ from pathlib import Path
 
 from tests.servers import ROOT, Process
 
-PACE = 0.005
+PACE = 0.003
 """Seconds between requests: the median is one over time, not over how quickly answers come."""
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 END = b"0\r\n\r\n"
 
-ENOUGH = 200
-"""Requests of which a median is taken: some attacks are over sooner."""
+ENOUGH = 100
+"""Requests of which a median is taken at least: some attacks are over sooner."""
+
+
+class Times:
+    """How long some answers took, in microseconds."""
+
+    def __init__(self, lines: list[tuple[int, ...]]) -> None:
+        self.median = statistics.median(took for _, took in lines) / 1000
+        self.longest = max(took for _, took in lines) / 1000
 
 
 class Bystander:
-    """The test's end: starts the client and reads what it prints."""
+    """The test's end: gives everybody a place, starts the client and reads what it prints."""
 
     def __init__(self, server: Process, output: Path) -> None:
+        self._server = server
         self._output = output
-        command = [sys.executable, "-m", __name__, server.address.host, str(server.address.port)]
-        with output.open("w") as file:
-            self._process = subprocess.Popen(command, stdout=file, cwd=ROOT)
+        self._cores = os.sched_getaffinity(0)
 
     def __enter__(self) -> Bystander:
-        self._before = self._since(0)
+        *others, servers = sorted(self._cores)
+        for thread in map(int, os.listdir(f"/proc/{self._server.popen.pid}/task")):
+            os.sched_setaffinity(thread, {servers})
+            os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setaffinity(0, others)
+        host, port = self._server.address.host, str(self._server.address.port)
+        command = [sys.executable, "-m", __name__, host, port]
+        with self._output.open("w") as file:
+            client = subprocess.Popen(command, stdout=file, cwd=ROOT)
+        spinner = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        os.sched_setaffinity(spinner.pid, {servers})
+        os.sched_setscheduler(spinner.pid, os.SCHED_IDLE, os.sched_param(0))
+        os.sched_setscheduler(client.pid, os.SCHED_FIFO, os.sched_param(1))
+        self._processes = [client, spinner]
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._process.kill()
-        self._process.wait()
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        os.sched_setaffinity(0, self._cores)
 
-    def _since(self, begin: int) -> list[int]:
-        """How long the answers took that were asked for from then on, once there are ENOUGH."""
+    def before(self) -> Times:
+        """How long answers take while nothing else happens."""
+        now = time.monotonic_ns()
+        return self.between(now, now)
+
+    def between(self, begin: int, end: int) -> Times:
+        """How long the answers took that were asked for then, or the first ENOUGH since `begin`."""
         while True:
             lines = self._output.read_text().splitlines()[:-1]
-            times = [int(took) for asked, took in (line.split() for line in lines) if int(asked) >= begin]
-            if len(times) >= ENOUGH:
-                return times
+            since = [line for line in (tuple(map(int, line.split())) for line in lines) if line[0] >= begin]
+            found = sum(asked < end for asked, *_ in since)
+            if len(since) >= max(ENOUGH, found + 1):
+                return Times(since[: max(found, ENOUGH)])
             time.sleep(PACE * 10)
 
-    def write(self, path: str, attack: str, begin: int, turn: float, grown: int) -> None:
-        """Append a line to the file `path`: the medians before and since the beginning of the attack in
-        microseconds, the longest answer and the longest turn in milliseconds, by how many MB the server has
-        grown."""
-        times = self._since(begin)
-        medians = [f"{statistics.median(some) / 1000:.0f}" for some in (self._before, times)]
-        with open(path, "a") as file:
-            numbers = (max(times) / 1e6, turn * 1e3, grown / 1e6)
-            print(attack, *medians, *[f"{number:.1f}" for number in numbers], sep="\t", file=file)
+
+def write_line(path: str, attack: str, before: Times, during: Times, turn: float, grown: int) -> None:
+    """Append a line to the file `path`: the medians before and during the attack in microseconds and their
+    ratio, the longest answer and the longest turn in milliseconds, by how many MB the server has grown."""
+    figures = [f"{before.median:.0f}", f"{during.median:.0f}", f"{during.median / before.median:.2f}"]
+    figures += [f"{during.longest / 1e3:.1f}", f"{turn * 1e3:.1f}", f"{grown / 1e6:.1f}"]
+    with open(path, "a") as file:
+        print(attack, *figures, sep="\t", file=file)
 
 
 def main(host: str, port: str) -> None:
@@ -70,10 +101,11 @@ def main(host: str, port: str) -> None:
             connection.sendall(REQUEST)
             received = b""
             while not received.endswith(END):
-                piece = connection.recv(65536)
-                if not piece:
-                    return
-                received += piece
+                with contextlib.suppress(BlockingIOError):  # not to be woken late: never sleep
+                    piece = connection.recv(65536, socket.MSG_DONTWAIT)
+                    if not piece:
+                        return
+                    received += piece
             print(begin, time.monotonic_ns() - begin, flush=True)
             time.sleep(PACE)
 

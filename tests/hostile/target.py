@@ -71,11 +71,12 @@ async def _http(what: str, argument: str, receive: Any, send: Any) -> None:
 
 async def _echo(failure: str, receive: Any, send: Any) -> None:
     _fail_at("at once", failure)
-    body = b""
+    pieces = []
     while (event := await receive())["type"] == "http.request":
-        body += event["body"]
+        pieces.append(event["body"])
         if not event["more_body"]:
             break
+    body = b"".join(pieces)
     _fail_at("after the body", failure)
     await send({"type": "http.response.start", "status": 200})
     _fail_at("after the start", failure)

@@ -41,6 +41,27 @@ COMPILED = [
             "_reader",
         )
     ],
+    *[
+        f"daphne/layers/{name}.py"
+        for name in (
+            "bridge_plain",
+            "copying",
+            "frames",
+            "local_broker",
+            "local_frames",
+            "mailboxes",
+            "messages",
+            "names",
+            "replies",
+            "sending",
+            "store",
+            "unanswered",
+            "untaken",
+            "window",
+            "workers",
+        )
+    ],
+    *[f"daphne/worker/{name}.py" for name in ("http_replies", "run")],
 ]
 """What every request passes, but for what must stay plain Python: coroutines that an application gets to see
 (mypyc's are not the interpreter's own), and subclasses of Twisted's and Autobahn's classes."""

@@ -46,6 +46,13 @@ class Bridge:
         self.replies = Replies(layer, self._worker_said)
         self.workers = Workers(layer, self.sender, float(settings.worker_timeout), self.replies.find)
 
+    def begin(self, stream: Any, runner: Any) -> bool:
+        """Serve `stream` without a task until something has to be waited for; see `running.Begin`."""
+        if not self.sender.is_prompt or stream.kind != "http" or not stream.has_no_body:
+            return False
+        HTTPRequest(self, stream.scope, stream.receive, stream.send).begin(stream, runner)
+        return True
+
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI 3. Raises nothing but what `receive` and `send` raise, and ValueError for another kind of
         scope."""

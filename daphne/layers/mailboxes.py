@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from daphne.errors import LayerUnavailable
-from daphne.layers.interface import BATCH, Capacities, local_prefix
+from daphne.layers.interface import BATCH
+from daphne.layers.names import Capacities, local_prefix
 from daphne.layers.store import Store
 
 Batch = list[tuple[str, Any]]
@@ -224,16 +225,16 @@ class Mailboxes:
 class LoopEvent:
     """A future of the running loop that any thread may resolve."""
 
-    __slots__ = ("_loop", "_thread", "future")
+    __slots__ = ("_loop", "_owner", "future")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        self._owner = threading.get_ident()
         self.future: asyncio.Future[None] = self._loop.create_future()
 
     def set(self) -> None:
         """Resolve it, at once or, from another thread, soon. RuntimeError if the loop is closed."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._owner:
             self._resolve()
         else:
             self._loop.call_soon_threadsafe(self._resolve)

@@ -13,12 +13,10 @@ from re import Pattern
 
 from daphne import errors
 from daphne.layers.copying import independent_copy, owned
-from daphne.layers.interface import (
-    BATCH,
-    BLOCKING_RECEIVE,
-    MAX_MESSAGE_SIZE,
+from daphne.layers.interface import BATCH, BLOCKING_RECEIVE, MAX_MESSAGE_SIZE, Message
+from daphne.layers.mailboxes import Mailboxes
+from daphne.layers.names import (
     Capacities,
-    Message,
     checked_group,
     random_name,
     receiving_queue,
@@ -26,7 +24,6 @@ from daphne.layers.interface import (
     sending_queue,
     single_reader_channel,
 )
-from daphne.layers.mailboxes import Mailboxes
 
 
 class ChannelLayer:

@@ -25,7 +25,7 @@ from daphne.layers.message_keys import EXTRA, KEYS
 from daphne.streams.closecodes import may_be_sent
 
 Event = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
+Scope = dict[str, Any]
 
 BODY_PATTERN = "http.request.body?"
 """What the names of the channels begin with that carry the rest of a long request body."""
@@ -150,7 +150,7 @@ def _address(address: Any) -> list[Any] | None:
 # What the bridge is answered: replies in, events out. ApplicationError for what the contract does not allow
 
 
-def response_events(message: Message, started: bool) -> list[Event]:
+def response_events(message: Message, started: bool) -> list[dict[str, Any]]:
     """The `http.response.*` events of one reply; `started` says whether `http.response.start` was among
     earlier ones."""
     extra = message.get(EXTRA)
@@ -167,7 +167,7 @@ def response_events(message: Message, started: bool) -> list[Event]:
     content = message.get("content", b"")
     if type(content) is not bytes and not isinstance(content, bytes | bytearray | memoryview):
         raise ApplicationError(f"'content' of a response is {type(content).__name__}, not bytes")
-    body: Event = {
+    body: dict[str, Any] = {
         "type": "http.response.body",
         "body": content if type(content) is bytes else bytes(content),
         "more_body": bool(message.get("more_content", False)),
@@ -179,8 +179,8 @@ def response_events(message: Message, started: bool) -> list[Event]:
     return [_start(message), body]
 
 
-def _start(message: Message) -> Event:
-    start: Event = {
+def _start(message: Message) -> dict[str, Any]:
+    start: dict[str, Any] = {
         "type": "http.response.start",
         "status": _status(message),
         "headers": _pairs(message.get("headers", ())),
@@ -191,7 +191,7 @@ def _start(message: Message) -> Event:
     return start
 
 
-def _file_events(message: Message, started: bool) -> list[Event]:
+def _file_events(message: Message, started: bool) -> list[dict[str, Any]]:
     path = message[EXTRA]["path"]
     if started or type(path) is not bytes:
         raise ApplicationError(f"a file that cannot be a response's body here: {path!r:.120}")

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from daphne.errors import DaphneError
-from daphne.layers.interface import AsyncLayer, AttendedLayer, Message, random_name
+from daphne.layers.interface import AsyncLayer, AttendedLayer, Message
+from daphne.layers.names import random_name
 from daphne.layers.window import Confirmations
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Inbox:
         "offer",
         "prefix",
         "received",
+        "taker",
         "worker",
     )
 
@@ -69,15 +71,19 @@ class Inbox:
         """What of the replies has been passed on; see `window`."""
         self.worker: KnownWorker | None = None
         """The worker that has taken the connection; None before that, and for classic consumers always."""
+        self.taker: Callable[[Any], bool] | None = None
+        """Asked first, as long as nothing waits here: True if it has dealt with the message."""
         self._loop = loop
         self._messages: deque[Any] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, message: Any) -> None:
         """Append a reply, or whatever else the reader of this inbox is to know."""
-        messages = self._messages
-        messages.append(message)
         self.received += 1
+        messages = self._messages
+        if self.taker is not None and not messages and self.taker(message):
+            return
+        messages.append(message)
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from daphne.errors import ChannelFull
-from daphne.layers.interface import Capacities, local_prefix
+from daphne.layers.names import Capacities, local_prefix
 
 
 class _Queue:

@@ -21,7 +21,7 @@ from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_plain_fields, check_response
 from daphne.streams.scope import Scope
-from daphne.streams.signal import SENDS_IN_A_ROW, Signal
+from daphne.streams.signal import SENDS_IN_A_ROW, Running, Signal
 
 Event = dict[str, Any]
 
@@ -80,7 +80,7 @@ class WebSocketStream:
     """
 
     kind = "websocket"
-    task: asyncio.Task[None] | None = None
+    task: Running | None = None
     timer: asyncio.TimerHandle | None = None
     response: ResponseHead | None = None
     sent = 0

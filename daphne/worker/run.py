@@ -12,6 +12,8 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from mypy_extensions import mypyc_attr
+
 from daphne.errors import ClientDisconnected
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("daphne.worker")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ApplicationRun:
     """One run of the application: events for it, replies from it."""
 
@@ -56,7 +59,22 @@ class ApplicationRun:
             self.front_end = worker.front_ends.of(self.reply_channel)
             self.front_end.runs[self.local] = self
 
-    async def reply(self, message: Message, size: int | None = None) -> None:
+    def reply_now(self, message: Message, size: int = -1) -> bool:
+        """Send one reply, if that takes no waiting: else False, and `reply` is to be called.
+
+        Raises the layer's MessageTooLarge.
+        """
+        if self.gone or (self.window.full and self.front_end is not None):
+            return False
+        if self.front_end is None:
+            message.pop(EXTRA, None)  # a classic one refuses keys that it does not know
+        if not self.worker.sender.send_now(self.reply_channel, message):
+            return False
+        if size >= 0:
+            self.window.sent(size)
+        return True
+
+    async def reply(self, message: Message, size: int = -1) -> None:
         """Send one reply. Waits for room in the layer and, with `size` bytes of content, for the client.
 
         Raises ClientDisconnected, and the layer's MessageTooLarge.
@@ -65,19 +83,16 @@ class ApplicationRun:
             await self.window.changed()
         if self.gone:
             raise ClientDisconnected("the client has disconnected")
-        if self.front_end is None:
-            message.pop(EXTRA, None)  # a classic one refuses keys that it does not know
-        if size is not None:
-            self.window.sent(size)
-        sender = self.worker.sender
-        if sender.send_now(self.reply_channel, message):
+        if self.reply_now(message, size):
             return
+        if size >= 0:
+            self.window.sent(size)
         try:
-            await sender.send(self.reply_channel, message, None, None)
+            await self.worker.sender.send(self.reply_channel, message, None, None)
         except Abandoned as problem:
             raise ClientDisconnected("the process that held the connection has gone") from problem
 
-    async def reply_now(self, message: Message) -> None:
+    async def last_word(self, message: Message) -> None:
         """Send a reply that waits for nobody; if it cannot be sent, the front end is gone or notices by
         itself."""
         if not self.gone:
@@ -99,7 +114,9 @@ class ApplicationRun:
         self.wake()
         self.worker.client_left(self)
 
-    front_end_lost = disconnected
+    def front_end_lost(self) -> None:
+        """The front end is dead, and the client with it."""
+        self.disconnected()
 
     def wake(self) -> None:
         """Let `receive()` look again."""

@@ -82,9 +82,9 @@ class WebSocketRun(ApplicationRun):
             await self._hand_over()
         elif self._steps is _OPEN:
             code = closecodes.NORMAL if good else closecodes.INTERNAL_ERROR
-            await self.reply_now(messages.close_reply(code, ""))
+            await self.last_word(messages.close_reply(code, ""))
         elif self._steps is _DENYING:
-            await self.reply_now(messages.denial_reply(None, b"", False))
+            await self.last_word(messages.denial_reply(None, b"", False))
         else:
             if good:
                 log.error("Application returned without an answer to WebSocket %r", self.first["path"])
@@ -94,9 +94,9 @@ class WebSocketRun(ApplicationRun):
         extra = self.first.get(EXTRA) or {}
         if "websocket.http.response" in extra.get("extensions", "").split():
             start = {"status": 500, "headers": PAGE_HEADERS}
-            await self.reply_now(messages.denial_reply(start, error_page(500), False))
+            await self.last_word(messages.denial_reply(start, error_page(500), False))
         else:
-            await self.reply_now({"close": True})
+            await self.last_word({"close": True})
 
     # When the worker ends
 

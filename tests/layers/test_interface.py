@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daphne.layers import interface, local, memory
-from daphne.layers.interface import (
-    AsyncLayer,
-    Capacities,
-    WatchingLayer,
-    checked_message,
-    local_prefix,
-    receiving_queue,
-    sending_queue,
-)
+from daphne.layers.interface import AsyncLayer, WatchingLayer, checked_message
+from daphne.layers.names import Capacities, local_prefix, receiving_queue, sending_queue
 
 ALLOWED = "abcXYZ019-_."
 part = st.text(ALLOWED, min_size=1, max_size=40)

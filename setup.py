@@ -61,7 +61,7 @@ COMPILED = [
             "workers",
         )
     ],
-    *[f"daphne/worker/{name}.py" for name in ("http_replies", "run")],
+    *[f"daphne/worker/{name}.py" for name in ("frontends", "http_replies", "run")],
 ]
 """What every request passes, but for what must stay plain Python: coroutines that an application gets to see
 (mypyc's are not the interpreter's own), and subclasses of Twisted's and Autobahn's classes."""

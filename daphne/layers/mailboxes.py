@@ -85,7 +85,7 @@ class Mailboxes:
         """End that."""
         self._takers.pop(name, None)
 
-    def put_back(self, batch: Batch) -> None:
+    def put_back(self, batch: Sequence[tuple[str, Any]]) -> None:
         """Return what was taken but cannot be handed on, in its order, to the front."""
         with self._lock:
             for channel, message in reversed(batch):

@@ -380,12 +380,24 @@ def response_reply(start: Event | None, content: bytes, more: bool) -> Message:
     reply: Message = {"content": content, EXTRA: {}}
     if start is not None:
         reply["status"] = start["status"]
-        reply["headers"] = [(bytes(name), bytes(value)) for name, value in start.get("headers", ())]
+        reply["headers"] = _plain_pairs(start.get("headers", ()))
         if start.get("trailers"):
             reply[EXTRA]["trailers"] = True
     if more:
         reply["more_content"] = True
     return reply
+
+
+def _plain_pairs(headers: Iterable[Any]) -> list[tuple[bytes, bytes]]:
+    """Header fields as an application gives them: any pairs of what can be bytes."""
+    return [
+        field if type(field) is tuple and type(field[0]) is type(field[1]) is bytes else _plain_pair(*field)
+        for field in headers
+    ]
+
+
+def _plain_pair(name: Any, value: Any) -> tuple[bytes, bytes]:
+    return bytes(name), bytes(value)
 
 
 def file_reply(start: Event, path: Any) -> Message:
@@ -398,7 +410,7 @@ def file_reply(start: Event, path: Any) -> Message:
 
 def trailers_reply(event: Event) -> Message:
     """`http.response.trailers` as a reply."""
-    fields = [(bytes(name), bytes(value)) for name, value in event.get("headers", ())]
+    fields = _plain_pairs(event.get("headers", ()))
     return {EXTRA: {"trailer_fields": fields, "more_trailers": bool(event.get("more_trailers", False))}}
 
 
@@ -413,7 +425,7 @@ def accept_reply(event: Event) -> Message:
     if event.get("subprotocol") is not None:
         extra["subprotocol"] = event["subprotocol"]
     if event.get("headers"):
-        extra["headers"] = [(bytes(name), bytes(value)) for name, value in event["headers"]]
+        extra["headers"] = _plain_pairs(event["headers"])
     return {"accept": True, EXTRA: extra}
 
 

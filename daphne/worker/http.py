@@ -38,7 +38,11 @@ class HTTPRun(HTTPReplies):
         if self.body_channel is not None:
             self.worker.bodies.open(self.body_channel, self.body_piece)
         try:
-            good = await self.call_application(scope)
+            try:
+                await self.worker.application(scope, self.receive, self.send)
+                good = True
+            except Exception as error:
+                good = self.is_good_end(error)
             if good and not self.done and not self.gone:
                 log.error("Application returned without a complete response to %s %r", *self._names())
             await self._finish()
@@ -82,7 +86,7 @@ class HTTPRun(HTTPReplies):
             return messages.request_event(self.first.get("body", b""), self.body_channel is not None)
         while True:
             if self._events:
-                event = self._events.popleft()
+                event = self._events.pop(0)
                 if self.confirmations.done(len(event["body"])):
                     await self.confirm()
                 return event

@@ -74,27 +74,23 @@ class HTTPReplies(ApplicationRun):
         more = bool(event.get("more_body", False))
         if len(body) > REPLY_SIZE:
             return self._split(body, more)
-        return self._last_piece(body, more)
+        return self._piece(body, more)
 
     async def _split(self, body: Any, more: bool) -> None:
         last = (len(body) - 1) // REPLY_SIZE * REPLY_SIZE
         for at in range(0, last, REPLY_SIZE):
-            if (pending := self._piece(bytes(body[at : at + REPLY_SIZE]), True)) is not None:
+            if (pending := self._piece(body[at : at + REPLY_SIZE], True)) is not None:
                 await pending
-        if (pending := self._last_piece(body[last:], more)) is not None:
+        if (pending := self._piece(body[last:], more)) is not None:
             await pending
 
-    def _last_piece(self, body: Any, more: bool) -> Pending | None:
+    def _piece(self, body: Any, more: bool) -> Pending | None:
         content = body if type(body) is bytes else bytes(body)
-        if more:
-            return self._piece(content, True)
-        self._steps = _TRAILING if self._trailers else _DONE
-        pending = self._piece(content, False)
-        self.wake()  # for who receives, when there is nothing left to send
-        return pending
-
-    def _piece(self, content: bytes, more: bool) -> Pending | None:
         start, self._start = self._start, None
+        if not more:
+            self._steps = _TRAILING if self._trailers else _DONE
+            if self._waiter is not None:
+                self.wake()
         reply = messages.response_reply(start, content, more)
         if start is not None and more and self.front_end is not None:
             # `daphne.take` may stand in line behind as many replies as fill the window, and who confirms them

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mypy_extensions import mypyc_attr
 
@@ -51,7 +50,7 @@ class ApplicationRun:
         self.task: asyncio.Task[None] | None = None
         self.end: asyncio.TimerHandle | None = None
         """When the application is cancelled, once its client has gone."""
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []  # a window full at most, and none for most requests
         self._waiter: asyncio.Future[None] | None = None
         self.front_end: FrontEnd | None = None
         """The daphne process that holds the connection; None for one with classic messages only."""
@@ -146,16 +145,12 @@ class ApplicationRun:
         """Run the application to its end, and see to it that the connection gets its own."""
         raise NotImplementedError
 
-    async def call_application(self, scope: dict[str, Any]) -> bool:
-        """Call the application; False when it raised, which is logged."""
-        try:
-            await self.worker.application(scope, self.receive, self.send)
-        except ClientDisconnected:
+    def is_good_end(self, error: Exception) -> bool:
+        """Whether the application may end with `error`; False when it may not, which is logged."""
+        if isinstance(error, ClientDisconnected):
             return self.gone  # the usual way to learn that the client has gone
-        except Exception as error:  # whatever an application raises
-            log.exception("Exception inside application: %s", error)
-            return False
-        return True
+        log.exception("Exception inside application: %s", error)
+        return False
 
     async def receive(self) -> Event:
         """ASGI receive."""

@@ -70,7 +70,10 @@ class WebSocketRun(ApplicationRun):
                 scope["extensions"]["daphne.resume"] = resume
         good = False
         try:
-            good = await self.call_application(scope)
+            await self.worker.application(scope, self.receive, self.send)
+            good = True
+        except Exception as error:
+            good = self.is_good_end(error)
         finally:
             await self._finish(good)
 
@@ -156,7 +159,7 @@ class WebSocketRun(ApplicationRun):
                 await self.confirm()
         while True:
             if self._events:
-                return self._deliver(self._events.popleft())
+                return self._deliver(self._events.pop(0))
             if self._close_event is not None:
                 return dict(self._close_event)
             await self.wait()

@@ -171,14 +171,19 @@ class Mailboxes:
     def statistics(self, name: str | None) -> dict[str, float]:
         """Counts since the start or the last flush: of a queue, or with None of all."""
         with self._lock:
-            counts: dict[str, float] = {
-                "messages_count": self._store.messages_count[name or ""],
-                "channel_full_count": self._store.full_count[name or ""],
-                "messages_pending": self._store.pending(name),
+            store = self._store
+            if name is None:
+                return {
+                    "messages_count": store.messages_total,
+                    "channel_full_count": store.full_total,
+                    "messages_pending": store.pending(),
+                }
+            return {
+                "messages_count": store.messages_count.get(name, 0),
+                "channel_full_count": store.full_count.get(name, 0),
+                "messages_pending": store.pending(name),
+                "messages_max_age": store.oldest(name, self._clock()),
             }
-            if name is not None:
-                counts["messages_max_age"] = self._store.oldest(name, self._clock())
-            return counts
 
     def close(self) -> dict[str, Any]:
         """End all waiting; returns all messages and groups with the seconds they have left, for `load`."""

@@ -144,7 +144,7 @@ def websocket_disconnect(scope: Scope, reply_channel: str, order: int, code: int
 
 def _address(address: Any) -> list[Any] | None:
     """[host, port], or None where there is none: a unix socket has no port."""
-    return None if address is None or address[1] is None else [*address]
+    return None if address is None or address[1] is None else [address[0], address[1]]
 
 
 # What the bridge is answered: replies in, events out. ApplicationError for what the contract does not allow

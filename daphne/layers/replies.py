@@ -74,7 +74,7 @@ class Inbox:
         self.taker: Callable[[Any], bool] | None = None
         """Asked first, as long as nothing waits here: True if it has dealt with the message."""
         self._loop = loop
-        self._messages: deque[Any] = deque()
+        self._messages: deque[Any] | None = None  # most are asked for nothing but by `taker`
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, message: Any) -> None:
@@ -83,6 +83,8 @@ class Inbox:
         messages = self._messages
         if self.taker is not None and not messages and self.taker(message):
             return
+        if messages is None:
+            self._messages = messages = deque()
         messages.append(message)
         waiter = self._waiter
         if waiter is not None:
@@ -95,13 +97,13 @@ class Inbox:
 
     async def get(self) -> Any:
         """The next of them. Cancelling loses nothing."""
-        while not self._messages:
+        while (message := self.take_now()) is None:
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        return self._messages.popleft()
+        return message
 
     def take_now(self) -> Any:
         """The next of them if there is one, else None."""

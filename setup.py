@@ -47,6 +47,7 @@ COMPILED = [
             "bridge",
             "bridge_http",
             "bridge_plain",
+            "bridge_websocket",
             "copying",
             "frames",
             "local_broker",

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from daphne.layers.bridge_http import HTTPRequest
-from daphne.layers.bridge_websocket import serve_websocket
+from daphne.layers.bridge_websocket import Socket
 from daphne.layers.interface import AsyncLayer, NearLayer
 from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import Replies
@@ -47,8 +47,12 @@ class Bridge:
         self.workers = Workers(layer, self.sender, float(settings.worker_timeout), self.replies.find)
 
     def begin(self, stream: Any, runner: Any) -> bool:
-        """Serve `stream` without a task until something has to be waited for; see `running.Begin`."""
-        if not self.sender.is_prompt or stream.kind != "http" or not stream.has_no_body:
+        """Serve a request without a task until something has to be waited for; see `running.Begin`."""
+        if stream.kind == "websocket":
+            socket = Socket(self, stream.scope, stream.receive, stream.send, stream)
+            runner.go_on(stream, socket.serve)
+            return True
+        if not self.sender.is_prompt or not stream.has_no_body:
             return False
         HTTPRequest(self, stream.scope, stream.receive, stream.send).begin(stream, runner)
         return True
@@ -60,7 +64,7 @@ class Bridge:
         if kind == "http":
             return HTTPRequest(self, scope, receive, send).serve()
         if kind == "websocket":
-            return serve_websocket(self, scope, receive, send)
+            return Socket(self, scope, receive, send).serve()
         if kind == "lifespan":
             return self._lifespan(receive, send)
         raise ValueError(f"a channel layer has no messages for {kind!r}")

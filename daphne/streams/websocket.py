@@ -88,6 +88,8 @@ class WebSocketStream:
     complete = False
     """Whether the handshake has been refused and the refusal written to its end."""
     disconnected = False
+    taker: Callable[[str | bytes], bool] | None = None
+    """Asked first, as long as no message waits: True if it has taken the message."""
     _reading_paused = False
     _queued = 0
     _sends = 0
@@ -131,6 +133,8 @@ class WebSocketStream:
     def message_received(self, message: str | bytes) -> None:
         """Take one complete message: str for text, bytes for binary."""
         if self._steps is not _OPEN:
+            return
+        if self.taker is not None and not self._messages and self.taker(message):
             return
         self._messages.append(message)
         self._queued += len(message) + _PER_MESSAGE
@@ -194,12 +198,16 @@ class WebSocketStream:
         Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself
         or at this point, and ClientDisconnected once the socket is closed.
         """
+        pending = self.take(event)
+        if pending is not None:
+            await pending
+
+    def take(self, event: Event) -> Coroutine[Any, Any, None] | None:
+        """Take one event; what it has to wait for then, if anything. Raises as `send`."""
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
             raise self._refusal(event)
-        pending = step(self, event)
-        if pending is not None:
-            await pending
+        return step(self, event)
 
     def _refusal(self, event: Event) -> Exception:
         if self.disconnected or self._steps is _CLOSED:

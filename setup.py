@@ -54,6 +54,7 @@ COMPILED = [
             "local_frames",
             "mailboxes",
             "messages",
+            "messages_websocket",
             "names",
             "replies",
             "sending",

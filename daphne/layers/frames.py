@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from daphne.layers import messages
+from daphne.layers import messages_websocket
 from daphne.layers.interface import Message
 from daphne.layers.messages import Scope
 from daphne.layers.replies import Inbox
@@ -119,7 +119,7 @@ class ClientFrames:
         worker = inbox.worker
         if worker is None:
             event = {_kind(frame.message): frame.message}
-            message = messages.websocket_receive(self._scope, inbox.name, frame.order, event)
+            message = messages_websocket.websocket_receive(self._scope, inbox.name, frame.order, event)
             await self._send_patiently("websocket.receive", message)
             self._confirm(1)
             return

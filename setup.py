@@ -47,7 +47,6 @@ COMPILED = [
             "bridge",
             "bridge_http",
             "bridge_plain",
-            "bridge_websocket",
             "copying",
             "frames",
             "local_broker",

@@ -45,7 +45,6 @@ COMPILED = [
         f"daphne/layers/{name}.py"
         for name in (
             "bridge",
-            "bridge_http",
             "bridge_plain",
             "copying",
             "frames",

@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from daphne.errors import ApplicationError
 from daphne.layers import messages
 from daphne.layers.interface import Message
@@ -33,6 +35,7 @@ class Runner(Protocol):
         """Nothing serves `stream` any more."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class PlainRequest:
     """The state of one request, and what becomes of a plain one."""
 

@@ -182,11 +182,13 @@ class Replies:
         pause = FIRST_PAUSE
         while True:
             try:
-                batch = await self._layer.receive_batch(self._prefixes)
+                batch: list[tuple[str, Message]] | None = await self._layer.receive_batch(self._prefixes)
             except (
                 Exception
             ) as problem:  # a foreign layer may raise anything, and the reader must not die of it
                 log.error("Error trying to receive messages: %s", problem)
+                batch = None
+            if batch is None:  # not in the handler: mypyc would let a cancellation there leak
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue

@@ -44,26 +44,15 @@ COMPILED = [
     *[
         f"daphne/layers/{name}.py"
         for name in (
-            "bridge",
-            "bridge_plain",
             "copying",
-            "frames",
-            "local_broker",
             "local_frames",
-            "mailboxes",
             "messages",
             "messages_websocket",
             "names",
-            "replies",
-            "sending",
             "store",
             "unanswered",
-            "untaken",
-            "window",
-            "workers",
         )
     ],
-    *[f"daphne/worker/{name}.py" for name in ("frontends", "http_replies", "run")],
 ]
 """What every request passes, but for what must stay plain Python: coroutines that an application gets to see
 (mypyc's are not the interpreter's own), and subclasses of Twisted's and Autobahn's classes."""

@@ -15,7 +15,7 @@ from typing import Any
 from asgiref.compatibility import guarantee_single_callable
 
 from daphne.application.lifespan import Lifespan
-from daphne.application.running import Application, Begin, Runner
+from daphne.application.running import Application, Runner
 from daphne.application.target import check_target, is_channel_layer, load_target
 from daphne.endpoints import listen
 from daphne.errors import ConfigurationError
@@ -63,8 +63,8 @@ class Service:
         Raises LifespanError or EndpointError; nothing is left listening then.
         """
         loop = asyncio.get_running_loop()
-        application, begin, settings, lifespan_mode = self._application()
-        self.runner = runner = Runner(application, loop, settings.application_close_timeout, begin)
+        application, settings, lifespan_mode = self._application()
+        self.runner = runner = Runner(application, loop, settings.application_close_timeout)
         self.site = site = Site(
             settings,
             loop,
@@ -98,16 +98,15 @@ class Service:
             self.ports.append(port)
             _say_listening(endpoint, port)
 
-    def _application(self) -> tuple[Application, Begin | None, Settings, str]:
-        """What runs once per stream, how it begins without a task, the settings of its streams, and the
-        lifespan mode."""
+    def _application(self) -> tuple[Application, Settings, str]:
+        """What runs once per stream, the settings of its streams, and the lifespan mode."""
         settings = self.settings
         if not is_channel_layer(self._target):
             if settings.worker is not None:
                 raise ConfigurationError(
                     "a worker is only for a channel layer, and the target is an application"
                 )
-            return guarantee_single_callable(self._target), None, settings, settings.lifespan
+            return guarantee_single_callable(self._target), settings, settings.lifespan
         from daphne.layers.adapters import adapt
         from daphne.layers.bridge import Bridge
 
@@ -124,8 +123,7 @@ class Service:
                 close_timeout=settings.application_close_timeout,
             )
         # The bridge keeps the time limit itself: it knows what the workers were told and what they still owe.
-        bridge = Bridge(layer, settings)
-        return bridge, bridge.begin, dataclasses.replace(settings, http_timeout=0), "on"
+        return Bridge(layer, settings), dataclasses.replace(settings, http_timeout=0), "on"
 
     def _pause_accepting(self) -> None:
         assert self.site is not None

@@ -12,7 +12,7 @@ import functools
 import logging
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any
 
 from daphne.errors import ClientDisconnected
 from daphne.streams.http import HTTPStream
@@ -32,30 +32,14 @@ Application = Callable[[Any, Any, Any], Awaitable[Any]]
 Stream = HTTPStream | WebSocketStream
 
 
-class Begin(Protocol):
-    """What the bridge to a channel layer can do beside being called: serve a stream without a task."""
-
-    def __call__(self, stream: Any, runner: Runner) -> bool:
-        """Begin to serve `stream`; False if it has to have a task from the start.
-
-        `stream.task` is something to cancel then, and either `runner.go_on` follows, when something has to be
-        waited for, or `runner.ended`, when the stream has got all that it is to get.
-        """
-
-
 class Runner:
     """Starts one task per stream and cancels those that outlive their client for too long."""
 
     def __init__(
-        self,
-        application: Application,
-        loop: asyncio.AbstractEventLoop,
-        close_timeout: float,
-        begin: Begin | None = None,
+        self, application: Application, loop: asyncio.AbstractEventLoop, close_timeout: float
     ) -> None:
         """`close_timeout`: seconds that an application may run on after its client has gone."""
         self._application = application
-        self._begin = begin
         self._loop = loop
         self._close_timeout = close_timeout
         self._context = contextvars.copy_context()
@@ -69,24 +53,15 @@ class Runner:
     def start(self, stream: Stream) -> None:
         """Run the application for `stream`; returns at once."""
         self.streams.add(stream)
-        if self._begin is None or not self._begin(stream, self):
-            self.go_on(stream)
-
-    def go_on(self, stream: Stream, rest: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Serve `stream` in a task: by `rest`, the rest of what was begun, or else by the application."""
-        run = self._run(stream, rest)
-        task = _new_task(run, loop=self._loop, name=_TASK_NAME, context=self._context.copy())
+        task = _new_task(self._run(stream), loop=self._loop, name=_TASK_NAME, context=self._context.copy())
         if not task.done():
             stream.task = task
             if stream.disconnected:  # an eager task has refused its client before it was known here
                 self.client_left(stream)
 
-    async def _run(self, stream: Stream, rest: Callable[[], Awaitable[None]] | None) -> None:
+    async def _run(self, stream: Stream) -> None:
         try:
-            if rest is None:
-                await self._application(stream.scope, stream.receive, stream.send)
-            else:
-                await rest()
+            await self._application(stream.scope, stream.receive, stream.send)
         except asyncio.CancelledError:
             stream.application_failed()
         except ClientDisconnected:
@@ -107,16 +82,12 @@ class Runner:
             if not stream.application_returned():
                 logger.error("Application returned without a complete response to %s", describe(stream))
         finally:
-            self.ended(stream)
-
-    def ended(self, stream: Stream) -> None:
-        """Nothing serves `stream` any more."""
-        stream.task = None
-        if stream.timer is not None:
-            stream.timer.cancel()
-        self.streams.discard(stream)
-        if self.idle is not None and not self.streams:
-            self.idle()
+            stream.task = None
+            if stream.timer is not None:
+                stream.timer.cancel()
+            self.streams.discard(stream)
+            if self.idle is not None and not self.streams:
+                self.idle()
 
     def client_left(self, stream: Stream) -> None:
         """The client of `stream` has gone: the application gets `close_timeout` to end by itself."""
@@ -136,10 +107,10 @@ class Runner:
 
     def cancel_all(self) -> list[asyncio.Task[None]]:
         """Cancel every application that still runs; their tasks."""
-        running = [stream.task for stream in self.streams if stream.task is not None]
-        for task in running:
+        tasks = [stream.task for stream in self.streams if stream.task is not None]
+        for task in tasks:
             task.cancel()
-        return [task for task in running if isinstance(task, asyncio.Task)]
+        return tasks
 
 
 def describe(stream: Stream) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from daphne.layers.bridge_http import HTTPRequest
-from daphne.layers.bridge_websocket import Socket
+from daphne.layers.bridge_websocket import serve_websocket
 from daphne.layers.interface import AsyncLayer, NearLayer
 from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import Replies
@@ -46,17 +46,6 @@ class Bridge:
         self.replies = Replies(layer, self._worker_said)
         self.workers = Workers(layer, self.sender, float(settings.worker_timeout), self.replies.find)
 
-    def begin(self, stream: Any, runner: Any) -> bool:
-        """Serve a request without a task until something has to be waited for; see `running.Begin`."""
-        if stream.kind == "websocket":
-            socket = Socket(self, stream.scope, stream.receive, stream.send, stream)
-            runner.go_on(stream, socket.serve)
-            return True
-        if not self.sender.is_prompt or not stream.has_no_body:
-            return False
-        HTTPRequest(self, stream.scope, stream.receive, stream.send).begin(stream, runner)
-        return True
-
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI 3. Raises nothing but what `receive` and `send` raise, and ValueError for another kind of
         scope."""
@@ -64,7 +53,7 @@ class Bridge:
         if kind == "http":
             return HTTPRequest(self, scope, receive, send).serve()
         if kind == "websocket":
-            return Socket(self, scope, receive, send).serve()
+            return serve_websocket(self, scope, receive, send)
         if kind == "lifespan":
             return self._lifespan(receive, send)
         raise ValueError(f"a channel layer has no messages for {kind!r}")

@@ -1,19 +1,18 @@
 """One HTTP request over a channel layer: the request to a worker, the worker's replies to the client.
 
-Called by the bridge for every `http` scope, or by its base `bridge_plain` for a request that was begun there
-and takes its time or is not answered in one message; calls `messages` for what goes to and fro, the sender
-and the inbox of its reply channel.
+Called by the bridge for every `http` scope; calls `messages` for what goes to and fro, the sender and the
+inbox of its reply channel. A plain request costs neither a task nor a timer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
 from daphne.layers import messages
-from daphne.layers.bridge_plain import PlainRequest
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event, Scope
@@ -45,54 +44,50 @@ _TIME_IS_UP = object()
 _CLIENT_LEFT = object()
 
 
-class HTTPRequest(PlainRequest):
+class HTTPRequest:
     """The state of one request. `serve` returns when it is answered, cut, or its client has gone."""
 
-    __slots__ = ("body_ended", "retried", "started", "trailers", "unsent", "upload_window")
+    __slots__ = (
+        *("body", "body_channel", "body_ended", "bridge", "classic", "complete", "dispatched"),
+        *("inbox", "receive", "rest", "retried", "scope", "send", "started", "timer"),
+        *("trailers", "upload_window", "watcher"),
+    )
 
     def __init__(self, bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(bridge, scope, receive, send)
-        self.unsent = b""
-        """What was read of the body beside the first part of it."""
+        self.bridge = bridge
+        self.scope = scope
+        self.receive = receive
+        self.send = send
+        self.inbox = bridge.replies.open(bridge.replies.http_prefix)
+        self.body = self.rest = b""
         self.body_ended = False
+        self.body_channel: str | None = None
         self.upload_window: Window | None = None
-        self.retried = self.started = self.trailers = False
+        self.dispatched = self.retried = self.started = self.trailers = self.complete = False
+        self.classic = True
+        """Whether nothing says yet that a worker of ours answers."""
+        self.timer: asyncio.TimerHandle | None = None
+        self.watcher: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
-        """From the body to the last reply, and then the end of everything that was begun for it.
-
-        As much of that as `bridge_plain` has left.
-        """
+        """From the body to the last reply, and then the end of everything that was begun for it."""
         try:
-            if self.rest is not None:
-                await self.rest
-            elif self.dispatched or await self._ask():
+            event = await self.receive()
+            if event["type"] == "http.disconnect":
+                return
+            self.body = event.get("body", b"")
+            self.body_ended = not event.get("more_body")
+            whole = self.body_ended and len(self.body) <= self.bridge.settings.body_chunk_size
+            if (whole or await self._gather_body(event)) and (self._offer() or await self._dispatch()):
+                self._begin_watching()
                 await self._relay()
         except ClientDisconnected:
             log.debug("The client of %s has left", self.inbox.name)
-        except ApplicationError as problem:
-            log.error("HTTP/WS send decode error: %s", problem)  # the stream ends what we leave
         finally:
-            if (farewell := self.end()) is not None:
+            if (farewell := self._end()) is not None:
                 await self.bridge.sender.try_send(*farewell)
 
     # To the worker
-
-    async def _ask(self) -> bool:
-        """Read the body, or the first part of it, and hand the request over; False if that was in vain."""
-        event = await self.receive()
-        if event["type"] == "http.disconnect":
-            return False
-        self.body = event.get("body", b"")
-        self.body_ended = not event.get("more_body")
-        whole = self.body_ended and len(self.body) <= self.bridge.settings.body_chunk_size
-        if not whole and not await self._gather_body(event):
-            return False
-        offered = self._runner is None and self.offer()  # else `begin` has tried that
-        if not offered and not await self._dispatch():
-            return False
-        self._begin_watching()
-        return True
 
     async def _gather_body(self, event: Event) -> bool:
         """Read what goes into the first message of a body that may not fit into it; `event` is its beginning.
@@ -111,11 +106,25 @@ class HTTPRequest(PlainRequest):
         if event["type"] == "http.disconnect":
             return False
         body = b"".join([part.get("body", b"") for part in parts])
-        self.body, self.unsent = (body, b"") if size <= limit else (body[:limit], body[limit:])
+        self.body, self.rest = (body, b"") if size <= limit else (body[:limit], body[limit:])
         self.body_ended = not event.get("more_body")
-        if self.unsent or not self.body_ended:
+        if self.rest or not self.body_ended:
             self.body_channel = self.bridge.layer.new_channel(messages.BODY_PATTERN)
         return True
+
+    def _message(self) -> Message:
+        extra = messages.scope_extra(self.scope, self.bridge.same_files)
+        return messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
+
+    def _offer(self) -> bool:
+        """Send the request to the workers, if that takes no waiting; False leaves it to `_dispatch`."""
+        bridge = self.bridge
+        self.dispatched = False
+        with suppress(bridge.layer.MessageTooLarge):  # which `_dispatch` finds again
+            self.dispatched = bridge.sender.send_now("http.request", self._message())
+        if self.dispatched:
+            bridge.workers.offered(self.inbox)
+        return self.dispatched
 
     async def _dispatch(self) -> bool:
         """Send it, waiting for room; False when it had to be answered instead."""
@@ -123,7 +132,7 @@ class HTTPRequest(PlainRequest):
         try:
             async with asyncio.timeout(bridge.http_timeout or None):  # a foreign layer may hang
                 patience = bridge.settings.channel_full_timeout
-                await bridge.sender.send("http.request", self.message(), patience)
+                await bridge.sender.send("http.request", self._message(), patience)
         except ChannelFull:
             log.warning("The channel http.request is full; %s %s is answered 503", *self._names())
             await self._page(503, QUEUE_FULL)
@@ -140,8 +149,8 @@ class HTTPRequest(PlainRequest):
 
     async def _upload(self) -> None:
         """Send the rest of a long body over its channel, and then watch the client."""
-        body, more = self.unsent, not self.body_ended
-        self.unsent = b""
+        body, more = self.rest, not self.body_ended
+        self.rest = b""
         if body:
             await self._upload_pieces(body, more)
         while more:
@@ -152,7 +161,7 @@ class HTTPRequest(PlainRequest):
                 return
             more = event.get("more_body", False)
             await self._upload_pieces(event.get("body", b""), more)
-        await self.watch_client()
+        await self._watch_client()
 
     async def _upload_pieces(self, body: bytes, more: bool) -> None:
         step = self.bridge.settings.body_chunk_size
@@ -170,9 +179,9 @@ class HTTPRequest(PlainRequest):
             await window.changed()
         await self.bridge.sender.send(self.body_channel, message, None, None)
         window.sent(size)
-        self.arm(asyncio.get_running_loop().time())
+        self._arm(asyncio.get_running_loop().time())
 
-    async def watch_client(self) -> None:
+    async def _watch_client(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
         self.inbox.put(_CLIENT_LEFT)
@@ -184,11 +193,16 @@ class HTTPRequest(PlainRequest):
             loop = asyncio.get_running_loop()
             self.upload_window = Window()
             self.watcher = loop.create_task(self._upload())
-            self.arm(loop.time())
+            self._arm(loop.time())
         else:
             self.bridge.unanswered.add(self)
 
-    def arm(self, since: float) -> None:
+    def quiet(self, asked_at: float) -> None:
+        """Not answered at once: look out for the client's end, and see to the time limit."""
+        self.watcher = asyncio.get_running_loop().create_task(self._watch_client())
+        self._arm(asked_at)
+
+    def _arm(self, since: float) -> None:
         """The response has `http_timeout` seconds from the time `since`."""
         if self.timer is not None:
             self.timer.cancel()
@@ -241,6 +255,12 @@ class HTTPRequest(PlainRequest):
             if not self.started:
                 self.classic = extra is None
                 self.bridge.workers.answered(self.inbox, self.classic)
+                if not extra and not reply.get("more_content"):  # all of a response, as most replies are
+                    await self.send(events[0])
+                    self.started = True
+                    await self.send(events[1])
+                    self.complete = True
+                    return True
             for event in events:
                 await self.send(event)
                 self._passed_on(event)
@@ -313,7 +333,7 @@ class HTTPRequest(PlainRequest):
         self.retried = True
         self.bridge.replies.close(self.inbox)
         self.inbox = self.bridge.replies.open(self.bridge.replies.http_prefix)
-        return self.offer() or await self._dispatch()
+        return self._offer() or await self._dispatch()
 
     async def _page(self, status: int, text: str) -> None:
         """Answer with a page of our own. A 503 closes the connection (classic specification, "WWW")."""
@@ -324,6 +344,28 @@ class HTTPRequest(PlainRequest):
         self.started = True
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": page})
+
+    def _end(self) -> tuple[str, Message] | None:
+        """Let go of everything; what is still to be sent, and where."""
+        bridge = self.bridge
+        bridge.unanswered.discard(self)
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.watcher is not None:
+            self.watcher.cancel()
+        worker = self.inbox.worker
+        bridge.replies.close(self.inbox)
+        bridge.workers.release(self.inbox)
+        if not self.dispatched:
+            return None
+        if worker is not None:
+            return None if self.complete else (worker.prefix + self.inbox.local, {"type": "http.disconnect"})
+        # A worker of ours that has answered, and not yet said that it took the request, is told when it does.
+        return (
+            ("http.disconnect", messages.http_disconnect(self.scope, self.inbox.name))
+            if self.classic
+            else None
+        )
 
     def _names(self) -> tuple[str, str]:
         return self.scope["method"], self.inbox.name

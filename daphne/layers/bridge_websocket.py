@@ -44,24 +44,21 @@ NO_LAYER = "The connection could not be handed to a worker."
 
 _CLIENT_LEFT = object()
 _NOT_TAKEN = object()
-_UNWRITTEN = object()
 
 
-class Socket:
-    """The state of one WebSocket: connecting, open (`open`), closing (`closing`).
+async def serve_websocket(bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve the WebSocket of `scope`. Returns when it is closed or refused, or its client has gone."""
+    await _Socket(bridge, scope, receive, send).serve()
 
-    `serve` returns when it is closed or refused, or its client has gone.
-    """
 
-    def __init__(
-        self, bridge: Bridge, scope: Scope, receive: Receive, send: Send, stream: Any = None
-    ) -> None:
-        """With `stream`, whose `receive` and `send` these are, the usual message takes no task's turn."""
+class _Socket:
+    """The state of one WebSocket: connecting, open (`open`), closing (`closing`)."""
+
+    def __init__(self, bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
         self.bridge = bridge
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.stream = stream
         self.inbox = bridge.replies.open(bridge.replies.websocket_prefix)
         self.connection = self.inbox.local
         self.frames = ClientFrames(bridge, scope)
@@ -77,10 +74,6 @@ class Socket:
         self.tasks: list[asyncio.Task[None]] = []
         self.timer: asyncio.TimerHandle | None = None
         self.give_up_at = 0.0
-        self.idle = False
-        """Whether `_relay` waits for the next reply."""
-        self.unwritten: tuple[Coroutine[Any, Any, None], int] | None = None
-        """What `_take_reply` has passed on without waiting for the client, and its size."""
 
     async def serve(self) -> None:
         """From connect to disconnect, and then the end of everything that was begun for it."""
@@ -125,10 +118,8 @@ class Socket:
     async def _read_client(self) -> None:
         try:
             while (event := await self.receive())["type"] != "websocket.disconnect":
-                text = event.get("text")
-                message = event["bytes"] if text is None else text
-                if not self.frames.add_now(message):
-                    await self.frames.add(message)
+                if not self.frames.add_now(event):
+                    await self.frames.add(event)
                 elif self.frames.full:
                     await self.frames.room()
         except ChannelFull:
@@ -139,13 +130,6 @@ class Socket:
             event = await self._close_and_wait(closecodes.TOO_BIG)
         self.left = event
         self.inbox.put(_CLIENT_LEFT)
-
-    def _take_message(self, message: str | bytes) -> bool:
-        """Send a message of the client to its worker at once. False leaves it to `_read_client`."""
-        try:
-            return not self.frames.full and self.frames.add_now(message)
-        except self.bridge.layer.MessageTooLarge:
-            return False
 
     async def _close_and_wait(self, code: int) -> Event:
         """Close from our side; what the client still sends is dropped. Returns `websocket.disconnect`."""
@@ -169,15 +153,11 @@ class Socket:
     async def _relay(self) -> None:
         """Pass the replies on until the client has gone."""
         while True:
-            self.idle = True
             reply = await self.inbox.get()
-            self.idle = False
             if type(reply) is dict:
                 going_on = await self._reply(reply)
             elif type(reply) is Lost:
                 going_on = await self._lost(reply)
-            elif reply is _UNWRITTEN:
-                going_on = await self._written()
             elif reply is _NOT_TAKEN:
                 going_on = await self._not_taken()
             elif type(reply) is BacklogFull:
@@ -192,7 +172,8 @@ class Socket:
         extra = reply.get(EXTRA)
         if extra:
             if "done" in extra:
-                self._done(extra["done"])
+                self.deaths = 0
+                self.frames.confirmed(extra["done"])
             if len(extra) > ("done" in extra):
                 if "worker" in extra:
                     self.bridge.workers.taken(extra["worker"], self.inbox)
@@ -207,6 +188,8 @@ class Socket:
                 return True
         if self.closing:
             return True
+        if extra is not None and self.accepted and len(reply) == 2 and type(reply.get("text")) is str:
+            return await self._pass_text(reply["text"])
         try:
             events = messages_websocket.websocket_events(reply, not self.accepted)
         except ApplicationError as problem:
@@ -220,44 +203,16 @@ class Socket:
             return self.open  # an unanswered handshake is answered by the stream
         return True
 
-    def _take_reply(self, reply: Any) -> bool:
-        """Pass on at once what nearly all replies are: a text of our worker. False leaves it to `_relay`."""
-        if not self.idle or self.closing or not self.accepted or type(reply) is not dict or len(reply) != 2:
-            return False
-        text, extra = reply.get("text"), reply.get(EXTRA)
-        if type(text) is not str or extra is None or (extra and (len(extra) > 1 or "done" not in extra)):
-            return False
-        if extra:
-            self._done(extra["done"])
-        pending = None
+    async def _pass_text(self, text: str) -> bool:
+        """What nearly all replies are: a text from a worker of ours."""
         try:
-            pending = self.stream.take({"type": "websocket.send", "text": text})
+            await self.send({"type": "websocket.send", "text": text})
         except ClientDisconnected:
             log.debug("The client of %s has left", self.inbox.name)
         except ApplicationError as problem:
             log.error("HTTP/WS send decode error: %s", problem)
-        if pending is None:
-            self.bridge.workers.confirm(self.inbox, len(text))
-        else:
-            self.unwritten = pending, len(text)
-            self.inbox.put(_UNWRITTEN)
+        self.bridge.workers.confirm(self.inbox, len(text))
         return True
-
-    async def _written(self) -> bool:
-        """Wait until the client has taken what was passed on."""
-        unwritten, self.unwritten = self.unwritten, None
-        if unwritten is not None:
-            pending, size = unwritten
-            try:
-                await pending
-            except ClientDisconnected:
-                log.debug("The client of %s has left", self.inbox.name)
-            self.bridge.workers.confirm(self.inbox, size)
-        return True
-
-    def _done(self, order: int) -> None:
-        self.deaths = 0
-        self.frames.confirmed(order)
 
     async def _pass_on(self, event: Event, reply: Message) -> None:
         kind = event["type"]
@@ -288,9 +243,6 @@ class Socket:
         self.bridge.workers.answered(self.inbox, classic)
         self._stop_timer()
         self.frames.open_to(self.inbox)
-        if self.stream is not None:
-            self.stream.taker = self._take_message
-            self.inbox.taker = self._take_reply
         if self.frames.waiting or self.left is not None:
             self._spawn(self._flow())
 
@@ -413,11 +365,6 @@ class Socket:
         for task in self.tasks:
             task.cancel()
         bridge, inbox, worker = self.bridge, self.inbox, self.inbox.worker
-        inbox.taker = None
-        if self.stream is not None:
-            self.stream.taker = None
-        if self.unwritten is not None:
-            self.unwritten[0].close()
         bridge.replies.close(inbox)
         bridge.workers.release(inbox)
         if not self.dispatched:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from daphne.layers import messages_websocket
 from daphne.layers.interface import Message
-from daphne.layers.messages import Scope
+from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import Inbox
 from daphne.layers.sending import Abandoned
 from daphne.layers.window import Window
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 class Frame:
     """One message of the client. `order` counts from 1 anew with each worker; 0 before it was sent."""
 
-    __slots__ = ("arrived", "message", "order")
+    __slots__ = ("arrived", "event", "order", "size")
 
-    def __init__(self, message: str | bytes) -> None:
-        self.message = message
+    def __init__(self, event: Event) -> None:
+        text = event.get("text")
+        self.event = event
+        self.size = len(text if text is not None else event["bytes"])
         self.order = 0
         self.arrived = False
         """Whether the layer has it."""
@@ -53,8 +55,8 @@ class ClientFrames:
         """Whether there are messages that no worker was sent yet."""
         return bool(self._unsent)
 
-    def add_now(self, message: str | bytes) -> bool:
-        """Take one message, if that takes no waiting; else False, and `add` is to be called.
+    def add_now(self, event: Event) -> bool:
+        """Take one `websocket.receive`, if that takes no waiting; else False, and `add` is to be called.
 
         The next may be read once there is `room`. Raises MessageTooLarge.
         """
@@ -64,14 +66,14 @@ class ClientFrames:
         worker = inbox.worker
         if worker is None or worker.dead:
             return False
-        frame = Frame(message)
+        frame = Frame(event)
         frame.order = self.order + 1
         if not self._bridge.sender.send_now(worker.prefix + inbox.local, _for_worker(frame)):
             return False
         self.order = frame.order
         frame.arrived = True
         self._unconfirmed.append(frame)
-        self._window.sent(len(message))
+        self._window.sent(frame.size)
         return True
 
     @property
@@ -79,10 +81,11 @@ class ClientFrames:
         """Whether the next message has to wait for `room`."""
         return self._window.full
 
-    async def add(self, message: str | bytes) -> None:
-        """Take one message; returns when the next may be read. Raises what `flow` raises."""
-        self._unsent.append(Frame(message))
-        self._window.sent(len(message))
+    async def add(self, event: Event) -> None:
+        """Take one `websocket.receive`; returns when the next may be read. Raises what `flow` raises."""
+        frame = Frame(event)
+        self._unsent.append(frame)
+        self._window.sent(frame.size)
         await self.flow()
         await self._window.room()
 
@@ -118,8 +121,7 @@ class ClientFrames:
         frame.arrived = False
         worker = inbox.worker
         if worker is None:
-            event = {_kind(frame.message): frame.message}
-            message = messages_websocket.websocket_receive(self._scope, inbox.name, frame.order, event)
+            message = messages_websocket.websocket_receive(self._scope, inbox.name, frame.order, frame.event)
             await self._send_patiently("websocket.receive", message)
             self._confirm(1)
             return
@@ -175,8 +177,11 @@ class ClientFrames:
 
 
 def _for_worker(frame: Frame) -> Message:
-    return {"type": "websocket.receive", "order": frame.order, _kind(frame.message): frame.message}
-
-
-def _kind(message: str | bytes) -> str:
-    return "text" if isinstance(message, str) else "bytes"
+    event = frame.event
+    text = event.get("text")
+    message: Message = {"type": "websocket.receive", "order": frame.order}
+    if text is not None:
+        message["text"] = text
+    else:
+        message["bytes"] = event["bytes"]
+    return message

@@ -55,7 +55,6 @@ class Inbox:
         "offer",
         "prefix",
         "received",
-        "taker",
         "worker",
     )
 
@@ -71,21 +70,15 @@ class Inbox:
         """What of the replies has been passed on; see `window`."""
         self.worker: KnownWorker | None = None
         """The worker that has taken the connection; None before that, and for classic consumers always."""
-        self.taker: Callable[[Any], bool] | None = None
-        """Asked first, as long as nothing waits here: True if it has dealt with the message."""
         self._loop = loop
-        self._messages: deque[Any] | None = None  # most are asked for nothing but by `taker`
+        self._messages: deque[Any] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, message: Any) -> None:
         """Append a reply, or whatever else the reader of this inbox is to know."""
-        self.received += 1
         messages = self._messages
-        if self.taker is not None and not messages and self.taker(message):
-            return
-        if messages is None:
-            self._messages = messages = deque()
         messages.append(message)
+        self.received += 1
         waiter = self._waiter
         if waiter is not None:
             self._waiter = None
@@ -97,13 +90,13 @@ class Inbox:
 
     async def get(self) -> Any:
         """The next of them. Cancelling loses nothing."""
-        while (message := self.take_now()) is None:
+        while not self._messages:
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        return message
+        return self._messages.popleft()
 
     def take_now(self) -> Any:
         """The next of them if there is one, else None."""
@@ -182,13 +175,11 @@ class Replies:
         pause = FIRST_PAUSE
         while True:
             try:
-                batch: list[tuple[str, Message]] | None = await self._layer.receive_batch(self._prefixes)
+                batch = await self._layer.receive_batch(self._prefixes)
             except (
                 Exception
             ) as problem:  # a foreign layer may raise anything, and the reader must not die of it
                 log.error("Error trying to receive messages: %s", problem)
-                batch = None
-            if batch is None:  # not in the handler: mypyc would let a cancellation there leak
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
                 continue

@@ -30,10 +30,7 @@ class LineSender:
 
     def __init__(self, layer: AsyncLayer) -> None:
         self._layer = layer
-        give = _give_of(layer)
-        self.is_prompt = give is not None
-        """Whether the layer can send without being waited for, at least at times."""
-        self._give = give or _never
+        self._give = _give_of(layer) or _never
         self._lines: dict[str, deque[_Place]] = {}
 
     def send_now(self, channel: str, message: Message) -> bool:

@@ -20,7 +20,7 @@ from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_fields, check_plain_fields, check_response
 from daphne.streams.scope import Scope
-from daphne.streams.signal import SENDS_IN_A_ROW, Running, Signal
+from daphne.streams.signal import SENDS_IN_A_ROW, Signal
 
 Event = dict[str, Any]
 Pending = Coroutine[Any, Any, None]
@@ -75,8 +75,7 @@ class HTTPState:
     ) -> None:
         """`window`: unread body bytes at which reading pauses. `event_size`: size of body events, or None."""
         self.scope = scope
-        self.task: Running | None = None
-        """What serves it, as long as that takes."""
+        self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         """The time limit of the whole exchange, where there is one."""
         self.started_at = loop.time()
@@ -136,11 +135,6 @@ class HTTPState:
     def unread(self) -> int:
         """Bytes of the request body that the application has not taken yet."""
         return self._body_size
-
-    @property
-    def has_no_body(self) -> bool:
-        """Whether all of the request is known to be there, and it has no body."""
-        return self._body_complete and self._body_size == 0
 
     def _body_ready(self) -> bool:
         if self._body_complete:

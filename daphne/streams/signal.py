@@ -6,18 +6,10 @@ Used by the streams (an application waits for an event) and by the protocols (`s
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
 
 SENDS_IN_A_ROW = 64
 """Sends after which an application that was never made to wait gives way to the loop. Without that, one that
 streams to a client that has gone would let nobody else be served."""
-
-
-class Running(Protocol):
-    """What serves a stream: the task of its application, or what does without one (`layers/bridge`)."""
-
-    def cancel(self) -> object:
-        """End it."""
 
 
 class Signal:

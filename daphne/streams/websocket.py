@@ -21,7 +21,7 @@ from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_plain_fields, check_response
 from daphne.streams.scope import Scope
-from daphne.streams.signal import SENDS_IN_A_ROW, Running, Signal
+from daphne.streams.signal import SENDS_IN_A_ROW, Signal
 
 Event = dict[str, Any]
 
@@ -80,7 +80,7 @@ class WebSocketStream:
     """
 
     kind = "websocket"
-    task: Running | None = None
+    task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
     response: ResponseHead | None = None
     sent = 0
@@ -88,8 +88,6 @@ class WebSocketStream:
     complete = False
     """Whether the handshake has been refused and the refusal written to its end."""
     disconnected = False
-    taker: Callable[[str | bytes], bool] | None = None
-    """Asked first, as long as no message waits: True if it has taken the message."""
     _reading_paused = False
     _queued = 0
     _sends = 0
@@ -133,8 +131,6 @@ class WebSocketStream:
     def message_received(self, message: str | bytes) -> None:
         """Take one complete message: str for text, bytes for binary."""
         if self._steps is not _OPEN:
-            return
-        if self.taker is not None and not self._messages and self.taker(message):
             return
         self._messages.append(message)
         self._queued += len(message) + _PER_MESSAGE
@@ -198,16 +194,12 @@ class WebSocketStream:
         Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself
         or at this point, and ClientDisconnected once the socket is closed.
         """
-        pending = self.take(event)
-        if pending is not None:
-            await pending
-
-    def take(self, event: Event) -> Coroutine[Any, Any, None] | None:
-        """Take one event; what it has to wait for then, if anything. Raises as `send`."""
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
             raise self._refusal(event)
-        return step(self, event)
+        pending = step(self, event)
+        if pending is not None:
+            await pending
 
     def _refusal(self, event: Event) -> Exception:
         if self.disconnected or self._steps is _CLOSED:

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from mypy_extensions import mypyc_attr
-
 from daphne.errors import ApplicationError, ClientDisconnected
 from daphne.layers import messages
 from daphne.layers.interface import Message
@@ -31,7 +29,6 @@ REPLY_SIZE = 256 * 1024
 Pending = Coroutine[Any, Any, None]
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class HTTPReplies(ApplicationRun):
     """One response: waiting, started, trailing, done."""
 

@@ -11,8 +11,6 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from mypy_extensions import mypyc_attr
-
 from daphne.errors import ClientDisconnected
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("daphne.worker")
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class ApplicationRun:
     """One run of the application: events for it, replies from it."""
 

@@ -43,6 +43,18 @@ COMPILED = [
             "_reader",
         )
     ],
+    *[
+        f"daphne/layers/{name}.py"
+        for name in (
+            "copying",
+            "local_frames",
+            "messages",
+            "messages_websocket",
+            "names",
+            "store",
+            "unanswered",
+        )
+    ],
 ]
 """What every request passes, but for what must stay plain Python: coroutines that an application gets to see
 (mypyc's are not the interpreter's own), and subclasses of Twisted's and Autobahn's classes."""

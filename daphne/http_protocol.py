@@ -17,8 +17,9 @@ from urllib.parse import unquote, unquote_plus
 from daphne.application.running import Runner
 from daphne.errors import ChannelFull, MessageTooLarge
 from daphne.layers.bridge import Bridge
-from daphne.layers.interface import random_name
-from daphne.layers.messages import response_events, websocket_events
+from daphne.layers.messages import response_events
+from daphne.layers.messages_websocket import websocket_events
+from daphne.layers.names import random_name
 from daphne.layers.unanswered import QUIET_TIME
 from daphne.protocols.site import ActionLogger, Site
 from daphne.settings import Settings

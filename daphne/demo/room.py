@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 
 from daphne.demo.wiring import channel_layer
 from daphne.errors import LayerError, LayerUnavailable
-from daphne.layers.interface import AsyncLayer, Message, random_name
+from daphne.layers.interface import AsyncLayer, Message
+from daphne.layers.names import random_name
 
 GROUP = "demo.chat"
 OUTBOX = 256

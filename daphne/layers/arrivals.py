@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any, Protocol
 
-from daphne.layers.interface import local_prefix
+from daphne.layers.names import local_prefix
 
 Batch = list[tuple[str, Any]]
 Names = tuple[str, ...]

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 from weakref import WeakSet
 
 from daphne import errors
-from daphne.layers.interface import BLOCKING_RECEIVE, Message, random_name, single_reader_channel
+from daphne.layers.interface import BLOCKING_RECEIVE, Message
+from daphne.layers.names import random_name, single_reader_channel
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
-from daphne.layers import messages
+from daphne.layers import messages, messages_websocket
 from daphne.layers.frames import ClientFrames
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
@@ -100,7 +100,7 @@ class _Socket:
                 "state": deepcopy(self.state),  # what goes to a layer is its own
             }
             patience = outage = RESUME_PATIENCE
-        message = messages.websocket_connect(self.scope, self.inbox.name, extra)
+        message = messages_websocket.websocket_connect(self.scope, self.inbox.name, extra)
         try:
             await bridge.sender.send("websocket.connect", message, patience, outage)
         except ChannelFull:
@@ -191,7 +191,7 @@ class _Socket:
         if extra is not None and self.accepted and len(reply) == 2 and type(reply.get("text")) is str:
             return await self._pass_text(reply["text"])
         try:
-            events = messages.websocket_events(reply, not self.accepted)
+            events = messages_websocket.websocket_events(reply, not self.accepted)
         except ApplicationError as problem:
             log.error("HTTP/WS send decode error: %s", problem)
             return True
@@ -250,7 +250,7 @@ class _Socket:
         if self.open:
             return await self._close(closecodes.SERVICE_RESTART)
         try:
-            for event in messages.denial_events(denial):
+            for event in messages_websocket.denial_events(denial):
                 await self._send(event)
         except ApplicationError as problem:
             log.error("HTTP/WS send decode error: %s", problem)
@@ -377,5 +377,5 @@ class _Socket:
             bridge.workers.tell_later(worker, inbox.local, message)
         else:
             known = None if code == closecodes.NO_STATUS else code
-            message = messages.websocket_disconnect(self.scope, inbox.name, order, known)
+            message = messages_websocket.websocket_disconnect(self.scope, inbox.name, order, known)
             await bridge.sender.try_send("websocket.disconnect", message)

@@ -14,12 +14,17 @@ from typing import Any
 from daphne.layers.interface import LOCAL_KEY, Message
 
 _PLAIN = frozenset((str, bytes, int, float, bool, type(None)))
+_STR = frozenset((str,))
 _FLAT = _PLAIN | {list, tuple}
 """What `marshal` may copy: not dicts, whose keys it would not look at."""
 _WITHOUT_REFERENCES = 2
 """The version of marshal's format in which a value that occurs twice counts twice."""
 _NUMBER = 9
 """Bytes that a number, a boolean or None counts for."""
+_ITEM = 5
+"""Bytes that an item of a list counts for beside its content: what `marshal` spends on it."""
+DEPTH = 100
+"""Levels of lists and dicts within each other that a message may have."""
 
 
 def independent_copy(message: Message) -> tuple[Message, int]:
@@ -54,22 +59,42 @@ def owned(message: Message) -> tuple[Message, int]:
     What is no plain message comes back as, or raises, what `independent_copy` gives.
     """
     size = _NUMBER * len(message)
-    nested = []
     for value in message.values():
         kind = type(value)
-        if kind is str or kind is bytes:
+        if kind is bytes or kind is str:
             size += len(value)
         elif kind is list or kind is dict:
-            if value:
-                nested.append(value)
+            nested = _size(value, 0)
+            if nested < 0:
+                return independent_copy(message)
+            size += nested
         elif kind not in _PLAIN:
             return independent_copy(message)
-    if nested:
-        try:
-            size += len(marshal.dumps(nested, _WITHOUT_REFERENCES))
-        except ValueError:
-            return independent_copy(message)
     return message, size
+
+
+def _size(value: Any, depth: int) -> int:
+    """The bytes of a plain value; -1 for what is none."""
+    kind = type(value)
+    if kind is bytes or kind is str:
+        return len(value)
+    if kind is list or kind is tuple:
+        items = value
+    elif kind is dict:
+        if not _STR.issuperset(map(type, value)):
+            return -1
+        items = value.values()
+    else:
+        return _NUMBER if kind in _PLAIN else -1
+    if depth > DEPTH:
+        return -1
+    size = 0
+    for item in items:
+        more = _size(item, depth + 1)
+        if more < 0:
+            return -1
+        size += _ITEM + more
+    return size
 
 
 def check_values(message: Message) -> None:
@@ -99,7 +124,7 @@ def _nested_copy(value: Any) -> tuple[Any, int]:
 
 def _slow_copy(value: Any, depth: int) -> tuple[Any, int]:
     """The same for subclasses of the plain types, and the place where the errors come from."""
-    if depth > 100:
+    if depth > DEPTH:
         raise TypeError("the message is nested too deeply")
     if isinstance(value, str):
         return str(value), len(value)

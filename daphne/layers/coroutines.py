@@ -11,7 +11,8 @@ from typing import Any
 from daphne.errors import LayerError
 from daphne.layers.arrivals import Batch, Fetch, Names, TaskFetch
 from daphne.layers.foreign import ForeignLayer
-from daphne.layers.interface import Message, checked_group, checked_message, sending_queue
+from daphne.layers.interface import Message, checked_message
+from daphne.layers.names import checked_group, sending_queue
 
 _FULL_NAME = "__daphne_channel__"
 """The message key under which a full process-local name travels through a layer that keeps a queue for each

@@ -13,13 +13,8 @@ from typing import Any
 
 from daphne import errors
 from daphne.layers.arrivals import Arrivals, Batch, Fetch, Names
-from daphne.layers.interface import (
-    BATCH,
-    Message,
-    random_name,
-    receiving_queues,
-    single_reader_channel,
-)
+from daphne.layers.interface import BATCH, Message
+from daphne.layers.names import random_name, receiving_queues, single_reader_channel
 
 log = logging.getLogger("daphne.layers")
 

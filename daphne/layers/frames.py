@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from daphne.layers import messages
+from daphne.layers import messages_websocket
 from daphne.layers.interface import Message
 from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import Inbox
@@ -121,7 +121,7 @@ class ClientFrames:
         frame.arrived = False
         worker = inbox.worker
         if worker is None:
-            message = messages.websocket_receive(self._scope, inbox.name, frame.order, frame.event)
+            message = messages_websocket.websocket_receive(self._scope, inbox.name, frame.order, frame.event)
             await self._send_patiently("websocket.receive", message)
             self._confirm(1)
             return

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from re import Pattern
-from typing import Any
+from typing import Any, cast
 
 import msgpack
 
@@ -19,20 +20,12 @@ from daphne.errors import LayerError, LayerUnavailable, MessageTooLarge
 from daphne.layers.arrivals import Arrivals, Batch, Names
 from daphne.layers.blocking import BlockingDoor
 from daphne.layers.copying import check_values
-from daphne.layers.interface import (
-    BATCH,
-    MAX_MESSAGE_SIZE,
-    Capacities,
-    Message,
-    checked_group,
-    receiving_queue,
-    receiving_queues,
-    sending_queue,
-)
+from daphne.layers.interface import BATCH, MAX_MESSAGE_SIZE, Message
 from daphne.layers.local_broker import Broker
 from daphne.layers.local_client import Attachment, AttachmentFetch, BrokerGone
 from daphne.layers.local_place import Place
 from daphne.layers.mailboxes import Closed, Mailboxes, Take
+from daphne.layers.names import Capacities, checked_group, receiving_queue, receiving_queues, sending_queue
 from daphne.layers.packing import packed
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
@@ -291,17 +284,16 @@ class _LoopSide:
     async def attach(self, place: Place) -> Attachment:
         """Connect to the broker. OSError when nobody listens, LayerUnavailable when it is a stranger."""
         loop = asyncio.get_running_loop()
-        transport, attachment = await loop.create_unix_connection(
-            lambda: Attachment(self._detach), place.path
-        )
+        protocol: Any = partial(Attachment, self._detach)
+        transport, attachment = await loop.create_unix_connection(protocol, place.path)
         if not place.is_trusted(transport.get_extra_info("socket")):
             transport.abort()
             raise LayerUnavailable(f"the local layer's socket {place.path} belongs to another user's process")
         await attachment.admitted
         if not attachment.is_usable:
             raise ConnectionResetError("the broker leaves")
-        self.attachment = attachment
-        return attachment
+        self.attachment = usable = cast(Attachment, attachment)
+        return usable
 
     async def close(self) -> None:
         """Give back what is left, and disconnect."""

@@ -22,10 +22,11 @@ from functools import partial
 from typing import Any
 
 from daphne.errors import ChannelFull
-from daphne.layers.interface import BATCH, local_prefix
+from daphne.layers.interface import BATCH
 from daphne.layers.local_frames import FrameProtocol
 from daphne.layers.local_place import Place
 from daphne.layers.mailboxes import Batch, Closed, LoopEvent, Mailboxes, Waiter
+from daphne.layers.names import local_prefix
 
 DONE, FULL, FAILED, LEAVING, SENT = 0, 1, 2, 3, 4
 """The statuses of answers."""
@@ -75,7 +76,8 @@ class Broker:
         if left := self._place.take_over():
             self.boxes.load(*left)
         listener = self._place.listen()
-        self._server = await self.loop.create_unix_server(partial(_Client, self), sock=listener)
+        client: Any = partial(_Client, self)
+        self._server = await self.loop.create_unix_server(client, sock=listener)
 
     async def call(self, operation: str, *arguments: Any) -> Any:
         """Perform an operation for this process. Raises ChannelFull, Closed."""
@@ -199,7 +201,7 @@ class _Client(FrameProtocol):
     def __init__(self, broker: Broker) -> None:
         super().__init__()
         self._broker = broker
-        self._thread = threading.get_ident()
+        self._owner = threading.get_ident()
         self._receives: dict[int, tuple[tuple[str, ...], int, Waiter]] = {}
         self._watches: dict[int, tuple[str, Callable[[], None]]] = {}
         self._sent: list[int] = []
@@ -292,7 +294,7 @@ class _Client(FrameProtocol):
 
     def _wake(self, number: int) -> None:
         """Called by whoever sends, in any thread, under the lock of the mailboxes."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._owner:
             self._loop.call_soon(self._woken, number)
         else:
             self._loop.call_soon_threadsafe(self._woken, number)

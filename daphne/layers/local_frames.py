@@ -12,6 +12,7 @@ from abc import abstractmethod
 from typing import Any, cast
 
 import msgpack
+from mypy_extensions import mypyc_attr
 
 from daphne.layers.packing import packed
 
@@ -23,8 +24,10 @@ FRAME_LIMIT = 64 * 1024 * 1024
 log = logging.getLogger("daphne.layers.local")
 
 
-class FrameProtocol(asyncio.Protocol):
-    """One end of a connection. What is written in one turn of the loop goes out in one write."""
+@mypyc_attr(allow_interpreted_subclasses=True)
+class FrameProtocol:
+    """One end of a connection, an `asyncio.Protocol` by its methods. What is written in one turn of the loop
+    goes out in one write."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -35,6 +38,19 @@ class FrameProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self._transport = cast(asyncio.Transport, transport)
+
+    def pause_writing(self) -> None:
+        """Called by the loop; requests and answers bound each other."""
+
+    def resume_writing(self) -> None:
+        """Called by the loop."""
+
+    def eof_received(self) -> bool | None:
+        """Called by the loop when the other end will send no more."""
+        return None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop."""
 
     def write_frame(self, *fields: Any) -> None:
         """Send a frame, soon; nothing if the connection is closed."""

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from daphne.errors import LayerUnavailable
-from daphne.layers.interface import BATCH, Capacities, local_prefix
+from daphne.layers.interface import BATCH
+from daphne.layers.names import Capacities, local_prefix
 from daphne.layers.store import Store
 
 Batch = list[tuple[str, Any]]
@@ -84,7 +85,7 @@ class Mailboxes:
         """End that."""
         self._takers.pop(name, None)
 
-    def put_back(self, batch: Batch) -> None:
+    def put_back(self, batch: Sequence[tuple[str, Any]]) -> None:
         """Return what was taken but cannot be handed on, in its order, to the front."""
         with self._lock:
             for channel, message in reversed(batch):
@@ -170,14 +171,19 @@ class Mailboxes:
     def statistics(self, name: str | None) -> dict[str, float]:
         """Counts since the start or the last flush: of a queue, or with None of all."""
         with self._lock:
-            counts: dict[str, float] = {
-                "messages_count": self._store.messages_count[name or ""],
-                "channel_full_count": self._store.full_count[name or ""],
-                "messages_pending": self._store.pending(name),
+            store = self._store
+            if name is None:
+                return {
+                    "messages_count": store.messages_total,
+                    "channel_full_count": store.full_total,
+                    "messages_pending": store.pending(),
+                }
+            return {
+                "messages_count": store.messages_count.get(name, 0),
+                "channel_full_count": store.full_count.get(name, 0),
+                "messages_pending": store.pending(name),
+                "messages_max_age": store.oldest(name, self._clock()),
             }
-            if name is not None:
-                counts["messages_max_age"] = self._store.oldest(name, self._clock())
-            return counts
 
     def close(self) -> dict[str, Any]:
         """End all waiting; returns all messages and groups with the seconds they have left, for `load`."""
@@ -224,16 +230,16 @@ class Mailboxes:
 class LoopEvent:
     """A future of the running loop that any thread may resolve."""
 
-    __slots__ = ("_loop", "_thread", "future")
+    __slots__ = ("_loop", "_owner", "future")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        self._owner = threading.get_ident()
         self.future: asyncio.Future[None] = self._loop.create_future()
 
     def set(self) -> None:
         """Resolve it, at once or, from another thread, soon. RuntimeError if the loop is closed."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self._owner:
             self._resolve()
         else:
             self._loop.call_soon_threadsafe(self._resolve)

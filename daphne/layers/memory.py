@@ -13,12 +13,10 @@ from re import Pattern
 
 from daphne import errors
 from daphne.layers.copying import independent_copy, owned
-from daphne.layers.interface import (
-    BATCH,
-    BLOCKING_RECEIVE,
-    MAX_MESSAGE_SIZE,
+from daphne.layers.interface import BATCH, BLOCKING_RECEIVE, MAX_MESSAGE_SIZE, Message
+from daphne.layers.mailboxes import Mailboxes
+from daphne.layers.names import (
     Capacities,
-    Message,
     checked_group,
     random_name,
     receiving_queue,
@@ -26,7 +24,6 @@ from daphne.layers.interface import (
     sending_queue,
     single_reader_channel,
 )
-from daphne.layers.mailboxes import Mailboxes
 
 
 class ChannelLayer:
@@ -61,19 +58,23 @@ class ChannelLayer:
     def send(self, channel: str, message: Message) -> None:
         """Append a copy of `message` to `channel`. Raises ChannelFull, MessageTooLarge, TypeError."""
         name = sending_queue(channel)
-        self._put(name, channel, *independent_copy(message))
+        copy, size = independent_copy(message)
+        if size > self.max_message_size:
+            raise self._too_large(channel, size)
+        self._boxes.put(name, channel, copy)
 
     def give(self, channel: str, message: Message) -> bool:
         """See `interface.PromptLayer`."""
-        self._put(sending_queue(channel), channel, *owned(message))
+        kept, size = owned(message)
+        if size > self.max_message_size:
+            raise self._too_large(channel, size)
+        self._boxes.put(sending_queue(channel), channel, kept)
         return True
 
-    def _put(self, name: str, channel: str, message: Message, size: int) -> None:
-        if size > self.max_message_size:
-            raise errors.MessageTooLarge(
-                f"{size} bytes for {channel}; the layer carries {self.max_message_size}"
-            )
-        self._boxes.put(name, channel, message)
+    def _too_large(self, channel: str, size: int) -> errors.MessageTooLarge:
+        return errors.MessageTooLarge(
+            f"{size} bytes for {channel}; the layer carries {self.max_message_size}"
+        )
 
     def attend(self, prefix: str, take: Callable[[str, Message], None]) -> None:
         """See `interface.AttendedLayer`."""

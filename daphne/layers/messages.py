@@ -1,8 +1,8 @@
-"""ASGI events to channel-layer messages and back: one pure module, which both ends of a layer use.
+"""ASGI events to channel-layer messages and back: pure translations, which both ends of a layer use.
 
-Called by the bridge (`bridge_http`, `bridge_websocket`), which turns a stream's scope and events into
-messages for workers and workers' replies into events, and by `daphne.worker`, which does the reverse. Calls
-nothing but the error tree and the table of close codes; keeps no state, waits for nothing.
+Those of HTTP, and what `messages_websocket` has in common with them. Called by the bridge, which turns a
+stream's scope and events into messages for workers and workers' replies into events, and by `daphne.worker`,
+which does the reverse. Calls nothing but the error tree; keeps no state, waits for nothing.
 
 The messages are those of the classic channel-layer specification (ASGI version 1, "WWW": `http.request`,
 `websocket.connect` and so on), so that consumers of that kind work. What ASGI 3 needs beyond them stands in
@@ -21,19 +21,16 @@ from urllib.parse import quote
 
 from daphne.errors import ApplicationError
 from daphne.layers.interface import Message
-from daphne.layers.message_keys import EXTRA, KEYS
-from daphne.streams.closecodes import may_be_sent
+from daphne.layers.message_keys import EXTRA
 
 Event = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
+Scope = dict[str, Any]
 
 BODY_PATTERN = "http.request.body?"
 """What the names of the channels begin with that carry the rest of a long request body."""
 
 PATHSEND = "http.response.pathsend"
 """The extension of ASGI that names a file: for workers that see the same files as the server only."""
-
-_WEBSOCKET_REPLY_KEYS = frozenset(KEYS["websocket reply"])
 
 
 # What the bridge sends: scope and events in, messages out
@@ -53,8 +50,8 @@ def http_request(
         "query_string": scope["query_string"],
         "headers": list(scope["headers"]),
         "body": body,
-        "client": _address(scope.get("client")),
-        "server": _address(scope.get("server")),
+        "client": address_of(scope.get("client")),
+        "server": address_of(scope.get("server")),
     }
     if body_channel is not None:
         message["body_channel"] = body_channel
@@ -107,50 +104,15 @@ def http_disconnect(scope: Scope, reply_channel: str) -> Message:
     return {"reply_channel": reply_channel, "path": scope["path"]}
 
 
-def websocket_connect(scope: Scope, reply_channel: str, extra: Message | None) -> Message:
-    """`websocket.connect`: a WebSocket that wants to be accepted."""
-    message: Message = {
-        "path": scope["path"],
-        "headers": list(scope["headers"]),
-        "query_string": scope["query_string"],
-        "client": _address(scope.get("client")),
-        "server": _address(scope.get("server")),
-        "reply_channel": reply_channel,
-        "order": 0,
-        "scheme": scope.get("scheme", "ws"),
-        "root_path": scope.get("root_path", ""),
-    }
-    if extra is not None:
-        message[EXTRA] = extra
-    return message
-
-
-def websocket_receive(scope: Scope, reply_channel: str, order: int, event: Event) -> Message:
-    """`websocket.receive`: one message of the client; of `text` and `bytes` exactly one is there."""
-    message: Message = {"reply_channel": reply_channel, "path": scope["path"], "order": order}
-    text = event.get("text")
-    if text is not None:
-        message["text"] = text
-    else:
-        message["bytes"] = event["bytes"]
-    return message
-
-
-def websocket_disconnect(scope: Scope, reply_channel: str, order: int, code: int | None) -> Message:
-    """`websocket.disconnect`: the WebSocket has ended; `code` is None if the client's close frame had
-    none."""
-    return {"reply_channel": reply_channel, "code": code, "path": scope["path"], "order": order}
-
-
-def _address(address: Any) -> list[Any] | None:
+def address_of(address: Any) -> list[Any] | None:
     """[host, port], or None where there is none: a unix socket has no port."""
-    return None if address is None or address[1] is None else [*address]
+    return None if address is None or address[1] is None else [address[0], address[1]]
 
 
 # What the bridge is answered: replies in, events out. ApplicationError for what the contract does not allow
 
 
-def response_events(message: Message, started: bool) -> list[Event]:
+def response_events(message: Message, started: bool) -> list[dict[str, Any]]:
     """The `http.response.*` events of one reply; `started` says whether `http.response.start` was among
     earlier ones."""
     extra = message.get(EXTRA)
@@ -161,13 +123,15 @@ def response_events(message: Message, started: bool) -> list[Event]:
         fields = extra.get("trailer_fields")
         if fields is not None:
             more = bool(extra.get("more_trailers"))
-            return [{"type": "http.response.trailers", "headers": _pairs(fields), "more_trailers": more}]
+            return [
+                {"type": "http.response.trailers", "headers": checked_pairs(fields), "more_trailers": more}
+            ]
         if "path" in extra:
             return _file_events(message, started)
     content = message.get("content", b"")
     if type(content) is not bytes and not isinstance(content, bytes | bytearray | memoryview):
         raise ApplicationError(f"'content' of a response is {type(content).__name__}, not bytes")
-    body: Event = {
+    body: dict[str, Any] = {
         "type": "http.response.body",
         "body": content if type(content) is bytes else bytes(content),
         "more_body": bool(message.get("more_content", False)),
@@ -179,11 +143,11 @@ def response_events(message: Message, started: bool) -> list[Event]:
     return [_start(message), body]
 
 
-def _start(message: Message) -> Event:
-    start: Event = {
+def _start(message: Message) -> dict[str, Any]:
+    start: dict[str, Any] = {
         "type": "http.response.start",
-        "status": _status(message),
-        "headers": _pairs(message.get("headers", ())),
+        "status": status_of(message),
+        "headers": checked_pairs(message.get("headers", ())),
     }
     extra = message.get(EXTRA)
     if extra and extra.get("trailers"):
@@ -191,7 +155,7 @@ def _start(message: Message) -> Event:
     return start
 
 
-def _file_events(message: Message, started: bool) -> list[Event]:
+def _file_events(message: Message, started: bool) -> list[dict[str, Any]]:
     path = message[EXTRA]["path"]
     if started or type(path) is not bytes:
         raise ApplicationError(f"a file that cannot be a response's body here: {path!r:.120}")
@@ -203,91 +167,15 @@ def is_server_push(message: Message) -> bool:
     return "request" in message and "status" not in message
 
 
-def websocket_events(message: Message, connecting: bool) -> list[Event]:
-    """The `websocket.*` events of one reply; `connecting`: the WebSocket is not accepted yet.
-
-    A reply that breaks a rule is refused as a whole. Empty text or bytes are no frame, unless our own worker
-    sent them (with `daphne` in the reply).
-    """
-    _check_websocket_reply(message)
-    accept = message.get("accept")
-    if connecting and accept in (False, 0):  # None does not count as False
-        return [{"type": "websocket.close"}]
-    extra = message.get(EXTRA)
-    events: list[Event] = []
-    frame = _frame(message, extra is not None)
-    if connecting and (accept or frame is not None):
-        events.append(_accept(extra or {}))
-        connecting = False
-    if frame is not None:
-        events.append(frame)
-    if message.get("close"):
-        events.append(_close(message["close"], extra or {}, connecting))
-    return events
-
-
-def _check_websocket_reply(message: Message) -> None:
-    if not message.keys() <= _WEBSOCKET_REPLY_KEYS:
-        unknown = message.keys() - _WEBSOCKET_REPLY_KEYS
-        raise ApplicationError(f"unknown keys in a WebSocket reply: {', '.join(sorted(map(repr, unknown)))}")
-    text, data, close = message.get("text"), message.get("bytes"), message.get("close")
-    if text and data:
-        raise ApplicationError("a WebSocket reply has both 'text' and 'bytes'; it is ignored")
-    if text and not isinstance(text, str):
-        raise ApplicationError(f"'text' of a WebSocket reply is {type(text).__name__}, not str")
-    if data and type(data) is not bytes and not isinstance(data, bytes | bytearray | memoryview):
-        raise ApplicationError(f"'bytes' of a WebSocket reply is {type(data).__name__}, not bytes")
-    if close and close is not True and (not isinstance(close, int) or not may_be_sent(close)):
-        raise ApplicationError(
-            f"'close' of a WebSocket reply is {close!r:.40}, not True or a code of RFC 6455"
-        )
-
-
-def _frame(message: Message, empty_too: bool) -> Event | None:
-    for key in ("text", "bytes"):
-        data = message.get(key)
-        if data or (empty_too and data is not None):
-            return {"type": "websocket.send", key: data}
-    return None
-
-
-def _accept(extra: Message) -> Event:
-    event: Event = {"type": "websocket.accept"}
-    if "subprotocol" in extra:
-        event["subprotocol"] = extra["subprotocol"]
-    if "headers" in extra:
-        event["headers"] = _pairs(extra["headers"])
-    return event
-
-
-def _close(close: bool | int, extra: Message, connecting: bool) -> Event:
-    if connecting:
-        return {"type": "websocket.close"}
-    event: Event = {"type": "websocket.close", "code": 1000 if close is True else int(close)}
-    if "reason" in extra:
-        event["reason"] = extra["reason"]
-    return event
-
-
-def denial_events(denial: Message) -> list[Event]:
-    """The `websocket.http.response.*` events of `daphne["denial"]`."""
-    events: list[Event] = []
-    if "status" in denial:
-        start = {"status": _status(denial), "headers": _pairs(denial.get("headers", ()))}
-        events.append({"type": "websocket.http.response.start", **start})
-    body = {"body": denial.get("content", b""), "more_body": bool(denial.get("more_content", False))}
-    events.append({"type": "websocket.http.response.body", **body})
-    return events
-
-
-def _status(message: Message) -> int:
+def status_of(message: Message) -> int:
+    """The status of a response; ApplicationError where there is none."""
     status = message.get("status")
     if type(status) is not int and (not isinstance(status, int) or isinstance(status, bool)):
         raise ApplicationError(f"the first message of a response has no integer 'status' but {status!r:.40}")
     return status
 
 
-def _pairs(headers: Any) -> list[tuple[bytes, bytes]]:
+def checked_pairs(headers: Any) -> list[tuple[bytes, bytes]]:
     """Header fields with lower-case names; text is taken too: names as Latin-1, values as UTF-8."""
     try:
         return [
@@ -313,23 +201,14 @@ def _octets(value: Any, encoding: str) -> bytes:
 
 def http_scope(message: Message, state: Mapping[str, Any] | None) -> dict[str, Any]:
     """The scope of an `http.request` (ASGI HTTP specification 2.5, "HTTP Connection Scope")."""
-    scope = _scope("http", "http", message, state)
+    scope = common_scope("http", "http", message, state)
     scope["http_version"] = message["http_version"]
     scope["method"] = message["method"].upper()
     return scope
 
 
-def websocket_scope(message: Message, state: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The scope of a `websocket.connect` (ASGI WebSocket specification 2.5, "WebSocket Connection Scope")."""
-    scope = _scope("websocket", "ws", message, state)
-    extra = message.get(EXTRA) or {}
-    scope["http_version"] = extra.get("http_version", "1.1")
-    offered = extra.get("subprotocols")
-    scope["subprotocols"] = offered if offered is not None else _offered_subprotocols(scope["headers"])
-    return scope
-
-
-def _scope(kind: str, scheme: str, message: Message, state: Mapping[str, Any] | None) -> dict[str, Any]:
+def common_scope(kind: str, scheme: str, message: Message, state: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What the scopes of HTTP and WebSocket have in common."""
     extra = message.get(EXTRA) or {}
     path = message["path"]
     raw_path = extra.get("raw_path")
@@ -362,11 +241,6 @@ def _pair(address: Iterable[Any] | None) -> tuple[Any, ...] | None:
     return None if address is None else tuple(address)
 
 
-def _offered_subprotocols(headers: list[tuple[bytes, bytes]]) -> list[str]:
-    values = (value.decode("latin-1") for name, value in headers if name == b"sec-websocket-protocol")
-    return [offer.strip() for value in values for offer in value.split(",") if offer.strip()]
-
-
 def request_event(body: bytes, more: bool) -> Event:
     """`http.request`, the event, with (a part of) the body."""
     return {"type": "http.request", "body": body, "more_body": more}
@@ -380,12 +254,24 @@ def response_reply(start: Event | None, content: bytes, more: bool) -> Message:
     reply: Message = {"content": content, EXTRA: {}}
     if start is not None:
         reply["status"] = start["status"]
-        reply["headers"] = [(bytes(name), bytes(value)) for name, value in start.get("headers", ())]
+        reply["headers"] = plain_pairs(start.get("headers", ()))
         if start.get("trailers"):
             reply[EXTRA]["trailers"] = True
     if more:
         reply["more_content"] = True
     return reply
+
+
+def plain_pairs(headers: Iterable[Any]) -> list[tuple[bytes, bytes]]:
+    """Header fields as an application gives them: any pairs of what can be bytes."""
+    return [
+        field if type(field) is tuple and type(field[0]) is type(field[1]) is bytes else _plain_pair(*field)
+        for field in headers
+    ]
+
+
+def _plain_pair(name: Any, value: Any) -> tuple[bytes, bytes]:
+    return bytes(name), bytes(value)
 
 
 def file_reply(start: Event, path: Any) -> Message:
@@ -398,38 +284,10 @@ def file_reply(start: Event, path: Any) -> Message:
 
 def trailers_reply(event: Event) -> Message:
     """`http.response.trailers` as a reply."""
-    fields = [(bytes(name), bytes(value)) for name, value in event.get("headers", ())]
+    fields = plain_pairs(event.get("headers", ()))
     return {EXTRA: {"trailer_fields": fields, "more_trailers": bool(event.get("more_trailers", False))}}
 
 
 def early_hints_reply(event: Event) -> Message:
     """`http.response.early_hint` as a reply."""
     return {EXTRA: {"early_hints": [bytes(link) for link in event.get("links", ())]}}
-
-
-def accept_reply(event: Event) -> Message:
-    """`websocket.accept` as a reply."""
-    extra: Message = {}
-    if event.get("subprotocol") is not None:
-        extra["subprotocol"] = event["subprotocol"]
-    if event.get("headers"):
-        extra["headers"] = [(bytes(name), bytes(value)) for name, value in event["headers"]]
-    return {"accept": True, EXTRA: extra}
-
-
-def send_reply(event: Event) -> Message:
-    """`websocket.send` as a reply."""
-    text = event.get("text")
-    return {"text": text, EXTRA: {}} if text is not None else {"bytes": event["bytes"], EXTRA: {}}
-
-
-def close_reply(code: int, reason: str) -> Message:
-    """`websocket.close` of an accepted WebSocket as a reply."""
-    return {"close": code, EXTRA: {"reason": reason} if reason else {}}
-
-
-def denial_reply(start: Event | None, content: bytes, more: bool) -> Message:
-    """`websocket.http.response.start` and `.body` as a reply."""
-    denial = response_reply(start, content, more)
-    del denial[EXTRA]
-    return {EXTRA: {"denial": denial}}

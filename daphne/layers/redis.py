@@ -15,15 +15,8 @@ from typing import TYPE_CHECKING, Any
 from daphne.errors import ChannelFull, ConfigurationError
 from daphne.layers.arrivals import Batch
 from daphne.layers.blocking import BlockingDoor
-from daphne.layers.interface import (
-    BATCH,
-    MAX_MESSAGE_SIZE,
-    Capacities,
-    Message,
-    checked_group,
-    receiving_queues,
-    sending_queue,
-)
+from daphne.layers.interface import BATCH, MAX_MESSAGE_SIZE, Message
+from daphne.layers.names import Capacities, checked_group, receiving_queues, sending_queue
 from daphne.layers.redis_format import WireFormat
 from daphne.layers.redis_scripts import FLUSH, MEMBERS, OLDEST, SEND
 

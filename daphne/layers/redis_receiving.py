@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from daphne.errors import LayerError, LayerUnavailable
 from daphne.layers.arrivals import Arrivals, Batch, Names, is_shared
-from daphne.layers.interface import local_prefix
+from daphne.layers.names import local_prefix
 from daphne.layers.redis_address import Address
 from daphne.layers.redis_connection import ReplyError, Server
 from daphne.layers.redis_format import WireFormat, is_pinned, ring_position

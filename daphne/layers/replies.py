@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from daphne.errors import DaphneError
-from daphne.layers.interface import AsyncLayer, AttendedLayer, Message, random_name
+from daphne.layers.interface import AsyncLayer, AttendedLayer, Message
+from daphne.layers.names import random_name
 from daphne.layers.window import Confirmations
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable
 
 from daphne.errors import ChannelFull, DaphneError, LayerUnavailable
-from daphne.layers.interface import AsyncLayer, Message, PromptLayer, local_prefix
+from daphne.layers.interface import AsyncLayer, Message, PromptLayer
+from daphne.layers.names import local_prefix
 
 FIRST_PAUSE = 0.002
 LONGEST_PAUSE = 0.1
@@ -29,7 +30,7 @@ class LineSender:
 
     def __init__(self, layer: AsyncLayer) -> None:
         self._layer = layer
-        self._give = _give_of(layer)
+        self._give = _give_of(layer) or _never
         self._lines: dict[str, deque[_Place]] = {}
 
     def send_now(self, channel: str, message: Message) -> bool:
@@ -109,7 +110,7 @@ class LineSender:
             line[0].wake()
 
 
-def _give_of(layer: AsyncLayer) -> Callable[[str, Message], bool]:
+def _give_of(layer: AsyncLayer) -> Callable[[str, Message], bool] | None:
     """The `give` of a `PromptLayer`, unless a class derived from it has a send of its own: that sees every
     message."""
     for kind in type(layer).__mro__:
@@ -117,7 +118,11 @@ def _give_of(layer: AsyncLayer) -> Callable[[str, Message], bool]:
             return layer.give
         if "send" in vars(kind) or "send_async" in vars(kind):
             break
-    return lambda channel, message: False
+    return None
+
+
+def _never(channel: str, message: Message) -> bool:
+    return False
 
 
 class _Place:

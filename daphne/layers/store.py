@@ -6,12 +6,12 @@ number of channels; `now` is in seconds on any steady clock.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Any
 
 from daphne.errors import ChannelFull
-from daphne.layers.interface import Capacities, local_prefix
+from daphne.layers.names import Capacities, local_prefix
 
 
 class _Queue:
@@ -25,14 +25,15 @@ class _Queue:
 
 
 class Store:
-    """What a memory layer holds. `messages_count` and `full_count` count per queue, and "" counts all."""
+    """What a memory layer holds. `messages_count` and `full_count` count per queue; `messages_total` and
+    `full_total` count all."""
 
     def __init__(self, expiry: float, group_expiry: float, capacities: Capacities) -> None:
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.capacities = capacities
-        self.messages_count: Counter[str] = Counter()
-        self.full_count: Counter[str] = Counter()
+        self.messages_count: dict[str, int] = {}
+        self.full_count: dict[str, int] = {}
         self.flush()
 
     def flush(self) -> None:
@@ -41,6 +42,7 @@ class Store:
         self._groups: dict[str, dict[str, float]] = {}
         self._groups_of: dict[str, set[str]] = {}
         self._turn = 0
+        self.messages_total = self.full_total = 0
         self.messages_count.clear()
         self.full_count.clear()
 
@@ -53,21 +55,18 @@ class Store:
         elif len(queue.entries) >= queue.capacity:
             self._expire(queue, now)
             if len(queue.entries) >= queue.capacity:
-                self.full_count[""] += 1
+                self.full_total += 1
                 if "?" not in name:
-                    self.full_count[name] += 1
+                    self.full_count[name] = self.full_count.get(name, 0) + 1
                 raise ChannelFull(f"{name} holds {queue.capacity} messages")
         queue.entries.append((now + self.expiry, channel, message))
-        counts = self.messages_count
-        counts[""] += 1
-        if "?" not in name:  # each of those has a name of its own, and would be remembered for ever
-            counts[name] += 1
+        self.count_message(name)
 
     def count_message(self, name: str) -> None:
-        """Count a message for the process-local `name` that did not have to wait."""
-        counts = self.messages_count
-        counts[""] += 1
-        counts[name] += 1
+        """Count one more message for the queue `name`."""
+        self.messages_total += 1
+        if "?" not in name:  # each of those has a name of its own, and would be remembered for ever
+            self.messages_count[name] = self.messages_count.get(name, 0) + 1
 
     def put_back(self, channel: str, message: Any, now: float) -> None:
         """Give back a message that was taken in vain: to the front, whatever the capacity."""

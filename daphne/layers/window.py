@@ -10,7 +10,6 @@ limit.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
 WINDOW = 512 * 1024
 """Bytes under way for one connection in one direction."""
@@ -27,7 +26,7 @@ class Window:
     def __init__(self) -> None:
         self.confirmed = 0
         """How many messages were confirmed in all."""
-        self._sizes: deque[int] = deque()
+        self._sizes: list[int] = []  # few, for each has its overhead; and empty for most windows
         self._under_way = 0
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -44,7 +43,7 @@ class Window:
     def confirm(self, count: int) -> None:
         """The other end is done with the first `count` messages of all."""
         while self.confirmed < count and self._sizes:
-            self._under_way -= self._sizes.popleft()
+            self._under_way -= self._sizes.pop(0)
             self.confirmed += 1
         if not self.full:
             self.wake()

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from daphne.errors import ClientDisconnected
 from daphne.layers.interface import Message
@@ -48,7 +47,7 @@ class ApplicationRun:
         self.task: asyncio.Task[None] | None = None
         self.end: asyncio.TimerHandle | None = None
         """When the application is cancelled, once its client has gone."""
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []  # a window full at most, and none for most requests
         self._waiter: asyncio.Future[None] | None = None
         self.front_end: FrontEnd | None = None
         """The daphne process that holds the connection; None for one with classic messages only."""
@@ -56,7 +55,22 @@ class ApplicationRun:
             self.front_end = worker.front_ends.of(self.reply_channel)
             self.front_end.runs[self.local] = self
 
-    async def reply(self, message: Message, size: int | None = None) -> None:
+    def reply_now(self, message: Message, size: int = -1) -> bool:
+        """Send one reply, if that takes no waiting: else False, and `reply` is to be called.
+
+        Raises the layer's MessageTooLarge.
+        """
+        if self.gone or (self.window.full and self.front_end is not None):
+            return False
+        if self.front_end is None:
+            message.pop(EXTRA, None)  # a classic one refuses keys that it does not know
+        if not self.worker.sender.send_now(self.reply_channel, message):
+            return False
+        if size >= 0:
+            self.window.sent(size)
+        return True
+
+    async def reply(self, message: Message, size: int = -1) -> None:
         """Send one reply. Waits for room in the layer and, with `size` bytes of content, for the client.
 
         Raises ClientDisconnected, and the layer's MessageTooLarge.
@@ -65,19 +79,16 @@ class ApplicationRun:
             await self.window.changed()
         if self.gone:
             raise ClientDisconnected("the client has disconnected")
-        if self.front_end is None:
-            message.pop(EXTRA, None)  # a classic one refuses keys that it does not know
-        if size is not None:
-            self.window.sent(size)
-        sender = self.worker.sender
-        if sender.send_now(self.reply_channel, message):
+        if self.reply_now(message, size):
             return
+        if size >= 0:
+            self.window.sent(size)
         try:
-            await sender.send(self.reply_channel, message, None, None)
+            await self.worker.sender.send(self.reply_channel, message, None, None)
         except Abandoned as problem:
             raise ClientDisconnected("the process that held the connection has gone") from problem
 
-    async def reply_now(self, message: Message) -> None:
+    async def last_word(self, message: Message) -> None:
         """Send a reply that waits for nobody; if it cannot be sent, the front end is gone or notices by
         itself."""
         if not self.gone:
@@ -99,7 +110,9 @@ class ApplicationRun:
         self.wake()
         self.worker.client_left(self)
 
-    front_end_lost = disconnected
+    def front_end_lost(self) -> None:
+        """The front end is dead, and the client with it."""
+        self.disconnected()
 
     def wake(self) -> None:
         """Let `receive()` look again."""
@@ -129,16 +142,12 @@ class ApplicationRun:
         """Run the application to its end, and see to it that the connection gets its own."""
         raise NotImplementedError
 
-    async def call_application(self, scope: dict[str, Any]) -> bool:
-        """Call the application; False when it raised, which is logged."""
-        try:
-            await self.worker.application(scope, self.receive, self.send)
-        except ClientDisconnected:
+    def is_good_end(self, error: Exception) -> bool:
+        """Whether the application may end with `error`; False when it may not, which is logged."""
+        if isinstance(error, ClientDisconnected):
             return self.gone  # the usual way to learn that the client has gone
-        except Exception as error:  # whatever an application raises
-            log.exception("Exception inside application: %s", error)
-            return False
-        return True
+        log.exception("Exception inside application: %s", error)
+        return False
 
     async def receive(self) -> Event:
         """ASGI receive."""

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from daphne.errors import ApplicationError, ClientDisconnected
-from daphne.layers import messages
+from daphne.layers import messages_websocket
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event
@@ -61,7 +61,7 @@ class WebSocketRun(ApplicationRun):
 
     async def run(self) -> None:
         """Run the application; then hand the connection over, or close it."""
-        scope = messages.websocket_scope(self.first, self.worker.state)
+        scope = messages_websocket.websocket_scope(self.first, self.worker.state)
         if self.front_end is not None:
             scope["extensions"]["daphne.state"] = {"max_size": STATE_SIZE}
             scope["extensions"]["daphne.worker_loss"] = self._loss
@@ -70,7 +70,10 @@ class WebSocketRun(ApplicationRun):
                 scope["extensions"]["daphne.resume"] = resume
         good = False
         try:
-            good = await self.call_application(scope)
+            await self.worker.application(scope, self.receive, self.send)
+            good = True
+        except Exception as error:
+            good = self.is_good_end(error)
         finally:
             await self._finish(good)
 
@@ -82,9 +85,9 @@ class WebSocketRun(ApplicationRun):
             await self._hand_over()
         elif self._steps is _OPEN:
             code = closecodes.NORMAL if good else closecodes.INTERNAL_ERROR
-            await self.reply_now(messages.close_reply(code, ""))
+            await self.last_word(messages_websocket.close_reply(code, ""))
         elif self._steps is _DENYING:
-            await self.reply_now(messages.denial_reply(None, b"", False))
+            await self.last_word(messages_websocket.denial_reply(None, b"", False))
         else:
             if good:
                 log.error("Application returned without an answer to WebSocket %r", self.first["path"])
@@ -94,9 +97,9 @@ class WebSocketRun(ApplicationRun):
         extra = self.first.get(EXTRA) or {}
         if "websocket.http.response" in extra.get("extensions", "").split():
             start = {"status": 500, "headers": PAGE_HEADERS}
-            await self.reply_now(messages.denial_reply(start, error_page(500), False))
+            await self.last_word(messages_websocket.denial_reply(start, error_page(500), False))
         else:
-            await self.reply_now({"close": True})
+            await self.last_word({"close": True})
 
     # When the worker ends
 
@@ -156,7 +159,7 @@ class WebSocketRun(ApplicationRun):
                 await self.confirm()
         while True:
             if self._events:
-                return self._deliver(self._events.popleft())
+                return self._deliver(self._events.pop(0))
             if self._close_event is not None:
                 return dict(self._close_event)
             await self.wait()
@@ -182,7 +185,7 @@ class WebSocketRun(ApplicationRun):
         await step(self, event)
 
     async def _accept(self, event: Event) -> None:
-        reply = messages.accept_reply(event)
+        reply = messages_websocket.accept_reply(event)
         reply[EXTRA].update(self._news())
         if self.front_end is not None:
             reply[EXTRA]["worker"] = self.front_end.own_prefix
@@ -202,7 +205,7 @@ class WebSocketRun(ApplicationRun):
             and not isinstance(data, bytes | bytearray | memoryview)
         ):
             raise ApplicationError(f"`bytes` expected to be `bytes`, but got `{type(data)}`")
-        reply = messages.send_reply(event)
+        reply = messages_websocket.send_reply(event)
         if self.confirmations.unsaid:
             reply[EXTRA]["done"] = self.confirmations.done_count
             self.confirmations.said(self.confirmations.done_count)
@@ -216,7 +219,7 @@ class WebSocketRun(ApplicationRun):
         if self._draining:
             return  # an application's last word to a connection that it has lost already; the client keeps it
         self._steps = _CLOSED
-        await self.reply(messages.close_reply(code, event.get("reason") or ""))
+        await self.reply(messages_websocket.close_reply(code, event.get("reason") or ""))
 
     async def _reject(self, event: Event) -> None:
         self._steps = _CLOSED
@@ -232,7 +235,7 @@ class WebSocketRun(ApplicationRun):
         start, self._denial = self._denial, None
         more = bool(event.get("more_body", False))
         self._steps = _DENYING if more else _CLOSED
-        await self.reply(messages.denial_reply(start, bytes(event.get("body", b"")), more))
+        await self.reply(messages_websocket.denial_reply(start, bytes(event.get("body", b"")), more))
 
     async def _save_state(self, event: Event) -> None:
         """`daphne.state`: what the next worker finds in `scope["extensions"]["daphne.resume"]["state"]`."""

@@ -8,16 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daphne.layers import interface, local, memory
-from daphne.layers.interface import (
-    AsyncLayer,
-    Capacities,
-    WatchingLayer,
-    checked_message,
-    local_prefix,
-    receiving_queue,
-    sending_queue,
-)
+from daphne.layers import interface, local, memory, names
+from daphne.layers.interface import AsyncLayer, WatchingLayer, checked_message
+from daphne.layers.names import Capacities, local_prefix, receiving_queue, sending_queue
 
 ALLOWED = "abcXYZ019-_."
 part = st.text(ALLOWED, min_size=1, max_size=40)
@@ -43,7 +36,7 @@ def test_what_is_no_name_is_refused_for_sending_and_receiving(name):
 @pytest.mark.parametrize("length", [99, 100])
 def test_names_are_shorter_than_a_hundred_characters(length):
     name = "x" * length
-    if length < interface.NAME_LIMIT:
+    if length < names.NAME_LIMIT:
         assert sending_queue(name) == name
     else:
         with pytest.raises(TypeError, match="fewer than 100"):

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daphne.errors import ApplicationError
-from daphne.layers import messages
+from daphne.layers import messages, messages_websocket
 from daphne.layers.message_keys import EXTRA, KEYS
-from daphne.layers.messages import response_events, websocket_events
+from daphne.layers.messages import response_events
+from daphne.layers.messages_websocket import websocket_events
 from tests.layers.driver import http_scope, websocket_scope
 
 REPLY = "http.response.abc!def"
@@ -66,7 +67,7 @@ def test_on_a_unix_socket_there_are_no_addresses():
 def test_websocket_connect_has_the_classic_keys_scheme_and_root_path():
     """B17: without them a WebSocket did not know whether it came over TLS, nor where it was mounted."""
     scope = websocket_scope("/chat", scheme="wss", root_path="/app", query_string=b"a=%20")
-    message = messages.websocket_connect(scope, "websocket.send.a!b", None)
+    message = messages_websocket.websocket_connect(scope, "websocket.send.a!b", None)
     assert list(message) == [key for key in KEYS["websocket.connect"] if key != EXTRA]
     assert (message["scheme"], message["root_path"], message["order"]) == ("wss", "/app", 0)
     assert message["query_string"] == b"a=%20"
@@ -78,12 +79,12 @@ def test_websocket_connect_has_the_classic_keys_scheme_and_root_path():
 )
 def test_of_text_and_bytes_the_other_is_absent_not_none(event, key, value):
     event = {"text": None, "bytes": None, **event, "type": "websocket.receive"}
-    message = messages.websocket_receive(websocket_scope(), "r!x", 3, event)
+    message = messages_websocket.websocket_receive(websocket_scope(), "r!x", 3, event)
     assert message == {"reply_channel": "r!x", "path": "/chat", "order": 3, key: value}
 
 
 def test_websocket_disconnect_may_have_no_code():
-    message = messages.websocket_disconnect(websocket_scope(), "r!x", 4, None)
+    message = messages_websocket.websocket_disconnect(websocket_scope(), "r!x", 4, None)
     assert message == {"reply_channel": "r!x", "code": None, "path": "/chat", "order": 4}
 
 
@@ -253,12 +254,12 @@ def test_an_http_scope_survives_the_layer_and_files_are_offered_on_one_machine_o
 )
 def test_a_websocket_scope_survives_the_layer(changes):
     scope = websocket_scope(**changes)
-    message = messages.websocket_connect(scope, REPLY, messages.scope_extra(scope, False))
-    assert messages.websocket_scope(message, None) == scope
+    message = messages_websocket.websocket_connect(scope, REPLY, messages.scope_extra(scope, False))
+    assert messages_websocket.websocket_scope(message, None) == scope
 
 
 def test_a_scope_of_a_classic_front_end():
-    message = messages.websocket_connect(
+    message = messages_websocket.websocket_connect(
         websocket_scope(
             "/é", headers=[(b"sec-websocket-protocol", b"a, b"), (b"sec-websocket-protocol", b"c")]
         ),
@@ -266,7 +267,7 @@ def test_a_scope_of_a_classic_front_end():
         None,
     )
     del message["scheme"], message["root_path"]
-    scope = messages.websocket_scope(message, {"from": "lifespan"})
+    scope = messages_websocket.websocket_scope(message, {"from": "lifespan"})
     assert scope["subprotocols"] == ["a", "b", "c"]
     assert (scope["scheme"], scope["root_path"], scope["raw_path"]) == ("ws", "", b"/%C3%A9")
     assert scope["state"] == {"from": "lifespan"}
@@ -299,16 +300,18 @@ def test_trailers_and_early_hints_survive_the_layer():
 
 @pytest.mark.parametrize("frame", [{"text": "é"}, {"bytes": b"\0"}, {"text": ""}, {"bytes": b""}])
 def test_every_frame_of_our_own_worker_is_sent_even_an_empty_one(frame):
-    assert websocket_events(messages.send_reply(frame), False) == [{"type": "websocket.send", **frame}]
+    assert websocket_events(messages_websocket.send_reply(frame), False) == [
+        {"type": "websocket.send", **frame}
+    ]
 
 
 def test_accept_close_and_denial_survive_the_layer():
     accept = {"type": "websocket.accept", "subprotocol": "a", "headers": [(b"x", b"y")]}
-    assert websocket_events(messages.accept_reply(accept), True) == [accept]
+    assert websocket_events(messages_websocket.accept_reply(accept), True) == [accept]
     close = {"type": "websocket.close", "code": 4001, "reason": "enough"}
-    assert websocket_events(messages.close_reply(4001, "enough"), False) == [close]
-    denial = messages.denial_reply({"status": 401, "headers": [(b"a", b"b")]}, b"no", False)
-    assert messages.denial_events(denial[EXTRA]["denial"]) == [
+    assert websocket_events(messages_websocket.close_reply(4001, "enough"), False) == [close]
+    denial = messages_websocket.denial_reply({"status": 401, "headers": [(b"a", b"b")]}, b"no", False)
+    assert messages_websocket.denial_events(denial[EXTRA]["denial"]) == [
         {"type": "websocket.http.response.start", "status": 401, "headers": [(b"a", b"b")]},
         {"type": "websocket.http.response.body", "body": b"no", "more_body": False},
     ]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from daphne.errors import ChannelFull
-from daphne.layers.interface import Capacities, local_prefix
+from daphne.layers.names import Capacities, local_prefix
 from daphne.layers.store import Store
 
 CHANNELS = ["plain", "other", "local.x!a", "local.x!b", "single?c"]

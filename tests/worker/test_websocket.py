@@ -556,12 +556,12 @@ async def test_a_front_end_that_falls_silent_ends_its_runs(loop, caplog):
             await send({"type": "websocket.send", "text": "nobody"})
         seen.append("raised")
 
-    from daphne.layers import messages
+    from daphne.layers import messages, messages_websocket
 
     layer = CheckedLayer()
     async with started(layer, application, worker_timeout=5):
         scope = websocket_scope()
-        connect = messages.websocket_connect(
+        connect = messages_websocket.websocket_connect(
             scope, "websocket.send.dead.x!abc", messages.scope_extra(scope, False)
         )
         await layer.send_async("websocket.connect", connect)

@@ -159,3 +159,21 @@ def test_descriptors_that_run_out(
 def test_what_alpn_offers(serve: Serve) -> None:
     assert serve(echo).server.service.site.acceptableProtocols() == [b"h2", b"http/1.1"]
     assert serve(echo, http2=False).server.service.site.acceptableProtocols() == [b"http/1.1"]
+
+
+@pytest.mark.parametrize("jump", [86400.0, -86400.0])
+def test_a_wall_clock_that_jumps(serve: Serve, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    """Only Date looks at it: no limit ends early, and none late."""
+    bench = serve(answering(), keep_alive_timeout=60)
+    connection = bench.exchange(request())
+    began, wall = time.time(), time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + jump)
+    bench.loop.advance(59)
+    bench.send(connection, request())
+    date = responses(connection)[1].header(b"date")
+    assert date is not None
+    assert abs(parsedate_to_datetime(date.decode()).timestamp() - began - jump) < 60
+    bench.loop.advance(59)
+    assert not connection.ended
+    bench.loop.advance(1)
+    assert connection.ended

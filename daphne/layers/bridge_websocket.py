@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
@@ -66,7 +65,8 @@ class _Socket:
         self.accepted = False
         """Whether the present worker has accepted; `open` is whether any has."""
         self.subprotocol: str | None = None
-        self.state: Any = None
+        self.state: str | None = None
+        """As JSON."""
         self.on_loss = bridge.settings.on_worker_loss
         self.resumed_count = self.deaths = 0
         self.dispatched = False
@@ -97,7 +97,7 @@ class _Socket:
             extra["resume"] = {
                 "connection": self.connection,
                 "count": self.resumed_count,
-                "state": deepcopy(self.state),  # what goes to a layer is its own
+                "state": self.state,
             }
             patience = outage = RESUME_PATIENCE
         message = messages_websocket.websocket_connect(self.scope, self.inbox.name, extra)

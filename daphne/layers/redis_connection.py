@@ -105,7 +105,7 @@ class Pipe(asyncio.Protocol):
         if isinstance(reply, ReplyError):
             if not waiting.done():
                 waiting.set_exception(reply)
-            if str(reply).startswith("READONLY"):  # no master any more: Sentinel knows another
+            if "READONLY" in str(reply):  # no master any more: Sentinel knows another
                 self._transport.close()
         elif not waiting.done():
             waiting.set_result(reply)

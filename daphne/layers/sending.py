@@ -63,15 +63,18 @@ class LineSender:
             except LayerUnavailable:
                 if outage == 0:
                     raise
+        line = self._lines.get(queue)
         if patience == 0:
+            if line and line[0].met_outage:
+                raise LayerUnavailable(f"{queue} cannot be reached")
             raise ChannelFull(f"{queue} is full")
-        line = self._lines.setdefault(queue, deque())
+        if line is None:
+            line = self._lines[queue] = deque()
         place = _Place(asyncio.get_running_loop(), channel, patience, outage)
         line.append(place)
         try:
-            if line[0] is not place:
-                await place.turn()
-            await self._try_until_sent(channel, message, place)
+            await place.turn(line)
+            await self._try_until_sent(channel, message, line)
         finally:
             self._leave(queue, line, place)
 
@@ -89,15 +92,19 @@ class LineSender:
             if channel is None or place.channel == channel:
                 place.wake(Abandoned(f"nobody receives on {channel or queue} any more"))
 
-    async def _try_until_sent(self, channel: str, message: Message, place: _Place) -> None:
+    async def _try_until_sent(self, channel: str, message: Message, line: deque[_Place]) -> None:
+        place = line[0]
         pause = FIRST_PAUSE
         while True:
             try:
                 return await self._layer.send_async(channel, message)
             except self._layer.ChannelFull:
-                place.check(place.full_until, ChannelFull(f"{channel} is full"))
+                place.met_outage = False
+                place.check_full()
             except LayerUnavailable as problem:
-                place.check(place.away_until, problem)
+                place.met_outage = True
+                for waiting in line:
+                    waiting.layer_is_away(problem)
             await place.wait(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -133,8 +140,11 @@ class _Place:
     ) -> None:
         now = loop.time()
         self.channel = channel
-        self.full_until = None if patience is None else now + patience
-        self.away_until = None if outage is None else now + outage
+        self.met_outage = False
+        """Whether its last try failed because the layer was away."""
+        self._patience = patience
+        self._full_until = None if patience is None else now + patience
+        self._away_until = None if outage is None else now + outage
         self._loop = loop
         self._future: asyncio.Future[None] | None = None
         self._error: Exception | None = None
@@ -159,15 +169,24 @@ class _Place:
         if self._error is not None:
             raise self._error
 
-    async def turn(self) -> None:
-        """Wait to be woken as the first in line. Raises ChannelFull when patience ends before."""
-        longest = None if self.full_until is None else self.full_until - self._loop.time()
-        started = self._loop.time()
-        await self.wait(longest)
-        if longest is not None and self._loop.time() - started >= longest:
-            raise ChannelFull("a full channel did not have room in time")
+    async def turn(self, line: deque[_Place]) -> None:
+        """Wait to be the first in line. Raises ChannelFull when patience ends before."""
+        while line[0] is not self:
+            self.check_full()
+            await self.wait(None if self._full_until is None else self._full_until - self._loop.time())
 
-    def check(self, until: float | None, problem: Exception) -> None:
-        """Raise `problem` once the time `until` has come."""
-        if until is not None and self._loop.time() >= until:
-            raise problem
+    def check_full(self) -> None:
+        """Raise ChannelFull once patience has come to its end."""
+        if self._full_until is not None and self._loop.time() >= self._full_until:
+            raise ChannelFull(f"{self.channel} is full")
+
+    def layer_is_away(self, problem: LayerUnavailable) -> None:
+        """Give up where the layer has been away for too long; else meet a full channel with patience anew.
+
+        It was not its fullness that was waited for.
+        """
+        now = self._loop.time()
+        if self._away_until is not None and now >= self._away_until:
+            self.wake(problem)
+        elif self._patience is not None:
+            self._full_until = now + self._patience

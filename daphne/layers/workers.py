@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from daphne.errors import ChannelFull, LayerUnavailable
 from daphne.layers.interface import AsyncLayer, Message, WatchingLayer
 from daphne.layers.replies import CONTROL, Inbox
 from daphne.layers.sending import Abandoned, LineSender
@@ -26,6 +27,9 @@ log = logging.getLogger("daphne.server")
 
 BEATS = 3
 """Heartbeats within one `worker_timeout`."""
+
+RETURN_TIME = 2.0
+"""Seconds by which others may notice later than this process that the layer is there again."""
 
 TAKE_BACK_TIME = 0.3
 """Seconds to wait for messages that a dead worker has left in its channel."""
@@ -200,14 +204,21 @@ class Workers:
                 elif worker.inboxes and self._is_silent(worker, loop.time()):
                     self._lose(worker, f"has been silent for {loop.time() - worker.heard_at:.1f} seconds")
                 elif worker.inboxes:
-                    await self._sender.try_send(
-                        worker.prefix + CONTROL, {"type": "daphne.alive", "timeout": self._timeout}
-                    )
+                    await self._say_alive(worker)
         self._heart = None
         for worker in self._workers.values():
             if worker.watch is not None:
                 worker.watch.cancel()
         self._workers.clear()
+
+    async def _say_alive(self, worker: KnownWorker) -> None:
+        message = {"type": "daphne.alive", "timeout": self._timeout}
+        try:
+            await self._sender.send(worker.prefix + CONTROL, message, 0)
+        except LayerUnavailable:  # nobody can be heard through it either
+            worker.heard_at = asyncio.get_running_loop().time() + RETURN_TIME
+        except ChannelFull:
+            pass
 
     def _is_silent(self, worker: KnownWorker, now: float) -> bool:
         """Whether neither a heartbeat nor a reply of the worker has come for its whole time."""

@@ -18,7 +18,7 @@ from daphne.errors import ChannelFull, LayerUnavailable
 from daphne.layers.interface import AsyncLayer, Message
 from daphne.layers.replies import CONTROL
 from daphne.layers.sending import Abandoned, LineSender
-from daphne.layers.workers import BEATS
+from daphne.layers.workers import BEATS, RETURN_TIME
 
 log = logging.getLogger("daphne.worker")
 
@@ -157,8 +157,12 @@ class FrontEnds:
     async def _say_alive(self, front_end: FrontEnd) -> None:
         """One heartbeat, and what has been worked off since the last."""
         message = {"type": "daphne.alive", "worker": front_end.own_prefix, "timeout": self.timeout}
-        with contextlib.suppress(ChannelFull, LayerUnavailable, Abandoned):
+        try:
             await self._sender.send(front_end.control, message, self.timeout)
+        except LayerUnavailable:  # nobody can be heard through it either
+            front_end.heard_at = asyncio.get_running_loop().time() + RETURN_TIME
+        except (ChannelFull, Abandoned):
+            pass
         for run in list(front_end.runs.values()):
             await run.confirm()
 

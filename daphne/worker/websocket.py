@@ -67,7 +67,8 @@ class WebSocketRun(ApplicationRun):
             scope["extensions"]["daphne.worker_loss"] = self._loss
             resume = (self.first.get(EXTRA) or {}).get("resume")
             if resume is not None:
-                scope["extensions"]["daphne.resume"] = resume
+                state = None if resume["state"] is None else json.loads(resume["state"])
+                scope["extensions"]["daphne.resume"] = {**resume, "state": state}
         good = False
         try:
             await self.worker.application(scope, self.receive, self.send)
@@ -241,13 +242,14 @@ class WebSocketRun(ApplicationRun):
         """`daphne.state`: what the next worker finds in `scope["extensions"]["daphne.resume"]["state"]`."""
         state = event.get("state")
         try:
-            encoded = json.dumps(state)
-        except (TypeError, ValueError) as problem:
+            encoded = json.dumps(state, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as problem:
             raise ApplicationError(f"`state` is not what JSON can hold: {problem}") from problem
         if len(encoded) > STATE_SIZE:
             raise ApplicationError(f"`state` has {len(encoded)} bytes as JSON; {STATE_SIZE} are allowed")
         if self.front_end is not None:
-            await self.reply({EXTRA: {"state": json.loads(encoded)}})
+            # As text, for no layer carries all that JSON can hold: large numbers, single surrogates.
+            await self.reply({EXTRA: {"state": encoded}})
 
 
 _Step = Callable[[WebSocketRun, Event], Awaitable[None]]

@@ -20,6 +20,7 @@ from tests.layers.redis_server import RedisServer, free_port
 
 pytest.importorskip("hiredis")
 
+import hiredis
 import redis as redis_py
 
 from daphne.layers.redis import ChannelLayer
@@ -362,6 +363,39 @@ def test_sentinel_says_who_the_master_is(tmp_path):
     finally:
         for server in (sentinel, *servers):
             server.close()
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "-READONLY You can't write against a read only replica. script: 12",
+        "-ERR Error running script (call to f_12): @user_script:1: -READONLY You can't write.",
+    ],
+    ids=["Redis 7", "Redis 5 and 6"],
+)
+def test_a_master_that_has_become_a_replica_is_left(refusal, tmp_path):
+    """So that the next connection asks Sentinel anew. The server here only talks like one."""
+    connections = []
+
+    async def serve(reader, writer):
+        connections.append(writer)
+        commands = hiredis.Reader()
+        while data := await reader.read(65536):
+            commands.feed(data)
+            while (command := commands.gets()) is not False:
+                writer.write(f"{refusal}\r\n".encode() if command[0] == b"EVALSHA" else b"+OK\r\n")
+        writer.close()
+
+    async def scenario():
+        server = await asyncio.start_unix_server(serve, tmp_path / "socket")
+        layer = ChannelLayer(hosts=[f"unix://{tmp_path / 'socket'}"])
+        with pytest.raises(LayerUnavailable, match="READONLY"):
+            await layer.send_async("queue", {})
+        await eventually(lambda: len(connections) == 2)
+        await layer.close_async()
+        server.close()
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize("package", ["redis", "hiredis", "cryptography.fernet"])

@@ -118,6 +118,40 @@ async def test_an_outage_has_a_patience_of_its_own(loop):
 
 
 @in_loop
+async def test_patience_with_a_full_channel_does_not_run_during_an_outage(loop):
+    """Neither for the first in line nor for those behind it."""
+    layer = Shaky(capacity=1)
+    sender = LineSender(layer)
+    layer.problem = LayerUnavailable("away")
+    tasks = sends(sender, "channel", 3, 5, outage=None)
+    for _ in range(60):
+        loop.turn(0.2)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    with pytest.raises(LayerUnavailable):  # which is what the line waits for
+        await sender.send("channel", {}, 0)
+    layer.problem = None
+    loop.turn(0.2)
+    assert [(await one(layer, "channel"))[1]["number"] for _ in range(3)] == [0, 1, 2]
+    await asyncio.gather(*tasks)
+
+
+@in_loop
+async def test_who_does_not_wait_for_an_outage_does_not_stand_in_line_for_it(loop):
+    layer = Shaky()
+    sender = LineSender(layer)
+    layer.problem = LayerUnavailable("away")
+    [patient] = sends(sender, "channel", 1, None, outage=None)
+    await until(lambda: layer.tries == 2)
+    [other] = sends(sender, "channel", 1, 100)
+    await until(other.done)
+    assert isinstance(other.exception(), LayerUnavailable) and not patient.done()
+    layer.problem = None
+    loop.turn(1)
+    await patient
+
+
+@in_loop
 async def test_a_line_can_be_abandoned():
     layer = Shaky(capacity=1)
     sender = LineSender(layer)

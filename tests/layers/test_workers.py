@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from daphne.errors import LayerUnavailable
 from tests.layers.driver import (
     CheckedLayer,
     Client,
@@ -15,6 +16,7 @@ from tests.layers.driver import (
     one,
     until,
     websocket_scope,
+    working,
 )
 
 
@@ -151,6 +153,46 @@ async def test_a_bridge_that_stood_still_does_not_blame_its_workers(loop):
         assert not client.task.done()
         await worker.answer(message)
         assert (await client.response())[0] == 200
+
+
+class Away(CheckedLayer):
+    """Cannot be sent to while it is `away`."""
+
+    away = False
+
+    async def send_async(self, channel, message):
+        if self.away:
+            raise LayerUnavailable("away")
+        await super().send_async(channel, message)
+
+
+@in_loop
+@pytest.mark.parametrize("busy", [False, True], ids=["nothing waits", "a client's message waits"])
+async def test_while_the_layer_is_away_nobody_counts_as_dead(busy, loop, caplog):
+    """Neither end hears the other then, and both are to go on when it returns."""
+    layer, heard = Away(), []
+
+    async def application(scope, receive, send):
+        while (event := await receive())["type"] != "websocket.disconnect":
+            heard.append(event.get("text"))
+            if len(heard) == 1:
+                await send({"type": "websocket.accept"})
+
+    options = {"worker_timeout": 2}
+    async with bridged(layer, **options) as bridge, working(layer, application, **options):
+        client = Client(bridge, websocket_scope())
+        await client.next_sent()
+        await pass_time(loop, 1)
+        layer.away = True
+        if busy:
+            client.give("websocket.receive", text="one")
+        await pass_time(loop, 7)
+        layer.away = False
+        client.give("websocket.receive", text="two")
+        await pass_time(loop, 3)
+        assert heard == [None, *["one"] * busy, "two"]
+        client.leave()
+    assert "silent" not in caplog.text
 
 
 @in_loop

@@ -125,6 +125,7 @@ async def test_events_out_of_place_raise_in_the_application():
             {"type": "websocket.send", "bytes": "a"},
             {"type": "websocket.close", "code": 1006},
             {"type": "daphne.state", "state": {"not": b"JSON"}},
+            {"type": "daphne.state", "state": float("nan")},
             {"type": "daphne.state", "state": "x" * 70_000},
         ]
         for event in wrong:
@@ -384,14 +385,15 @@ async def test_a_connection_that_is_not_accepted_yet_is_offered_again():
 @in_loop
 async def test_state_goes_to_the_next_worker():
     states = []
+    odd = [2**70, "\ud800"]  # what no layer would carry
 
     async def application(scope, receive, send):
-        resume = scope["extensions"].get("daphne.resume") or {"state": {"count": 0}}
+        resume = scope["extensions"].get("daphne.resume") or {"state": {"count": 0, "odd": odd}}
         states.append(resume["state"])
         assert scope["extensions"]["daphne.state"]["max_size"] == 65536
         await receive()
         await send({"type": "websocket.accept"})
-        await send({"type": "daphne.state", "state": {"count": resume["state"]["count"] + 1}})
+        await send({"type": "daphne.state", "state": {"count": resume["state"]["count"] + 1, "odd": odd}})
         await receive()
 
     layer = CheckedLayer()
@@ -404,7 +406,7 @@ async def test_state_goes_to_the_next_worker():
                 await client.next_sent()
         client.leave()
         await client.task
-    assert states == [{"count": 0}, {"count": 1}, {"count": 2}]
+    assert states == [{"count": count, "odd": odd} for count in range(3)]
 
 
 @in_loop

@@ -188,11 +188,7 @@ class Service:
         if self._worker is not None:
             await self._worker.drain()
         if self._lifespan is not None:
-            try:
-                async with asyncio.timeout(max(self.settings.graceful_timeout, _CLEAN_UP)):
-                    await self._lifespan.shutdown()
-            except TimeoutError:
-                logger.error("The application did not shut down within --graceful-timeout")
+            await self._lifespan.shutdown(self.settings.graceful_timeout)
 
     async def _drain(self, site: Site, runner: Runner) -> None:
         """Tell every connection to end, WebSockets one after the other; return when all have ended."""

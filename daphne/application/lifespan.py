@@ -16,6 +16,9 @@ from daphne.errors import LifespanError
 
 logger = logging.getLogger("daphne.server")
 
+_LEAST_TIME = 1.0
+"""Seconds that an application has to shut down, however little time the stop may take."""
+
 
 class Lifespan:
     """One lifespan call of one application.
@@ -63,8 +66,17 @@ class Lifespan:
             ) from error
         logger.debug("The application does not use lifespan", exc_info=error)
 
-    async def shutdown(self) -> None:
-        """Tell the application that no request will follow, and return when it has shut down."""
+    async def shutdown(self, within: float = 30.0) -> None:
+        """Tell the application that no request will follow, and return when it has shut down, or `within` so
+        many seconds.
+        """
+        try:
+            async with asyncio.timeout(max(within, _LEAST_TIME)):
+                await self._shut_down()
+        except TimeoutError:
+            logger.error("The application did not shut down in time, and was cancelled")
+
+    async def _shut_down(self) -> None:
         if self._task is None or self._task.done():
             return
         try:

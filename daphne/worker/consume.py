@@ -113,7 +113,7 @@ class Worker:
             heart.cancel()
             if self._own_reader is not None:
                 self._own_reader.cancel()
-            await self._lifespan.shutdown()
+            await self._lifespan.shutdown(self._drain_timeout)
             self._ended.set()
 
     async def drain(self) -> None:

@@ -48,6 +48,19 @@ async def test_lifespan_and_its_state():
 
 
 @in_loop
+async def test_an_application_that_does_not_shut_down_holds_no_worker(caplog):
+    async def application(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await asyncio.Event().wait()
+
+    async with working(CheckedLayer(), application, lifespan="on", drain_timeout=0.1):
+        pass
+    assert "did not shut down in time" in caplog.text
+
+
+@in_loop
 async def test_a_start_up_that_fails_is_raised():
     async def application(scope, receive, send):
         await receive()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -85,12 +86,11 @@ class LoopSide:
                 log.error("A message for %s could not be given back and is lost: %s", channel, error)
 
 
-_turns = itertools.count()
-
-
 def _in_turn(sequence: S) -> S:
-    """The same, beginning elsewhere each time, so that what comes first does not starve the rest."""
-    start = next(_turns) % len(sequence)
+    """The same, beginning anywhere, so that what comes first does not starve the rest. At random: as many
+    fetches begin together as there are servers, and by count each would always begin at the same name.
+    """
+    start = random.randrange(len(sequence))
     return sequence[start:] + sequence[:start]
 
 

@@ -18,6 +18,9 @@ QUIET = 0.00001
 _SHARE = 16
 """How much longer than a turn took others have the loop after it, if they need it. What comes of the turn in
 the application counts among them."""
+_MOST_WAITED = 16
+"""Turns of the loop that a turn here waits for at most: on a slow machine even those with nothing to do take
+longer than QUIET."""
 _LONG = 0.0001
 """Seconds from a turn until all that came of it was done above which the next is shorter."""
 LARGEST = 8
@@ -30,12 +33,15 @@ class Turns:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.perf_counter
     ) -> None:
+        """`clock`: seconds, to measure by what each has of the loop."""
         self._loop = loop
         self._clock = clock
         self._lines: dict[str | None, deque[Callable[[], None]]] = {}
         self._awake = False
         self._debt = 0.0
         """Seconds that others may still have before the next turn."""
+        self._waited = 0
+        """Turns of the loop since the last turn."""
         self._left = 0.0
         """When others began to have the loop."""
         self._begun = 0.0
@@ -58,8 +64,12 @@ class Turns:
         """Let as many go on as others leave time for: one if there was nothing else to do."""
         now = self._clock()
         others = now - self._left
+        self._waited += 1
         self._debt = max(self._debt, 0.0) - others if others > QUIET else 0.0
+        if self._debt > 0.0 and self._waited >= _MOST_WAITED:
+            self._debt = 0.0
         if self._debt <= 0.0:
+            self._waited = 0
             self._resize(now - self._begun)
             self._begun = now
         try:

@@ -107,14 +107,15 @@ def pour(peer: Peer, piece: bytes, most: int) -> int:
     return sent
 
 
-def exchange(all_peers: list[Peer], piece: bytes, seconds: float) -> int:
-    """Send `piece` over and over on all connections, and read what comes; how much went."""
+def exchange(all_peers: list[Peer], piece: bytes, seconds: float, most: int) -> int:
+    """Send `piece` over and over on all connections, and read what comes, for so long or until `most` bytes
+    are sent; how much went."""
     sent, deadline, poll = 0, time.monotonic() + seconds, select.poll()
     by_descriptor = {peer.socket.fileno(): peer.socket for peer in all_peers}
     left = dict.fromkeys(by_descriptor, b"")
     for descriptor in by_descriptor:
         poll.register(descriptor, select.POLLIN | select.POLLOUT)
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and sent < most:
         for descriptor, events in poll.poll(100):
             connection = by_descriptor[descriptor]
             if events & select.POLLIN:
@@ -326,7 +327,8 @@ def test_a_flood_whose_answers_are_read(watched: Watched, flood: str, connection
     with peers(watched, connections) as all_peers:
         for peer in all_peers:
             peer.send(start)
-        exchanged = exchange(all_peers, unit * 2000, 1.5 if LATENCY else 0.2)
+        lasts, most = (1.5, 1 << 30) if LATENCY else (0.2, MEGABYTE)
+        exchanged = exchange(all_peers, unit * 2000, lasts, most)
         watched.serves_others()
     assert exchanged > 2000 * len(unit)
     watched.grew_by_less_than((8 + connections) * MEGABYTE)

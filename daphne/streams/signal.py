@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 
-SENDS_IN_A_ROW = 16
-"""Sends (and messages received) after which an application that was never made to wait gives way to the loop.
-Without that, one that streams to a client that has gone would let nobody else be served."""
+SENDS_IN_A_ROW = 64
+"""Parts of a body after which an application that was never made to wait gives way to the loop. Without that,
+one that streams to a client that has gone would let nobody else be served."""
+MESSAGES_IN_A_ROW = 16
+"""The same for messages of a WebSocket, sent and received; clients send them without a break, too."""
 
 
 class Signal:

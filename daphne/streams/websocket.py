@@ -21,7 +21,7 @@ from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_plain_fields, check_response
 from daphne.streams.scope import Scope
-from daphne.streams.signal import SENDS_IN_A_ROW, Signal
+from daphne.streams.signal import MESSAGES_IN_A_ROW, Signal
 
 Event = dict[str, Any]
 
@@ -171,7 +171,7 @@ class WebSocketStream:
         while True:
             if self._messages:
                 self._calls += 1
-                if not self._calls % SENDS_IN_A_ROW:
+                if not self._calls % MESSAGES_IN_A_ROW:
                     await asyncio.sleep(0)
                     continue
                 return self._message_event(self._messages.popleft())
@@ -250,7 +250,7 @@ class WebSocketStream:
         if socket.write_paused:
             return socket.writable()
         self._calls += 1
-        return None if self._calls % SENDS_IN_A_ROW else asyncio.sleep(0)
+        return None if self._calls % MESSAGES_IN_A_ROW else asyncio.sleep(0)
 
     def _close(self, event: Event) -> None:
         code = event.get("code")

@@ -69,7 +69,10 @@ class HTTP1Connection(Upgrading):
             data = self._held + data
             self._held = b""
             if self._waits:
-                self._hold(data)
+                if self._body is None:
+                    self._hold(data)
+                else:
+                    self._held = data  # reading is paused already, but Twisted's TLS may hold some more
                 return
         self._take(data)
 

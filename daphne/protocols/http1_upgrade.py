@@ -13,7 +13,8 @@ from daphne.protocols.http1_life import ConnectionLife
 from daphne.protocols.websocket_handshake import handshake_accept, open_socket
 from daphne.streams.head import Headers, RequestHead
 from daphne.streams.response import check_response
-from daphne.streams.websocket import Socket, WebSocketStream
+from daphne.streams.websocket import WebSocketStream
+from daphne.streams.wire import Socket
 
 
 class Upgrading(ConnectionLife):

@@ -26,7 +26,8 @@ from daphne.streams.http import HTTPStream
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import BODILESS, ResponseHead, check_response
 from daphne.streams.signal import Signal
-from daphne.streams.websocket import Socket, WebSocketStream
+from daphne.streams.websocket import WebSocketStream
+from daphne.streams.wire import Socket
 
 if TYPE_CHECKING:
     from daphne.protocols.http2 import HTTP2Connection

@@ -16,8 +16,8 @@ from daphne.errors import RequestRefused
 from daphne.streams.head import RequestHead
 from daphne.streams.http import HTTPStream
 from daphne.streams.scope import ConnectionFacts
-from daphne.streams.websocket import HandshakeWire, WebSocketStream
-from daphne.streams.wire import Wire
+from daphne.streams.websocket import WebSocketStream
+from daphne.streams.wire import HandshakeWire, Wire
 
 if TYPE_CHECKING:
     from daphne.protocols.site import Site

@@ -227,34 +227,31 @@ class HTTPStream:
             self._trailers_follow = True
         self._steps = _STARTED
 
-    def _first_body(self, event: Event) -> None:
-        body, more = event.get("body", b""), event.get("more_body", False)
+    def _body_of(self, event: Event, head: ResponseHead, more: bool) -> bytes:
+        """The body of an event, checked and counted."""
+        body = event.get("body", b"")
         if type(body) is not bytes:
             body = _as_bytes(body)
+        sent = self.sent + len(body)
+        if head.content_length is not None:
+            self._check_length(head, sent, more)
+        self.sent = sent
+        return body
+
+    def _first_body(self, event: Event) -> None:
         head = self.response
         assert head is not None
-        if head.content_length is not None:
-            self._check_length(head, len(body), more)
-        self.sent = len(body)
-        if more or self._trailers_follow:
-            self._advance(more)
-            self.wire.respond(self, head, body, True)
-        else:
-            self._steps = _DONE
-            self.complete = True
-            self.wire.respond(self, head, body, False)
-        if self._arrival is not None:
-            self._finished()
+        more = bool(event.get("more_body", False))
+        body = self._body_of(event, head, more)
+        self._advance(more)
+        self.wire.respond(self, head, body, more or self._trailers_follow)
+        self._finished()
 
     def _more_body(self, event: Event) -> Pending | None:
-        body, more = event.get("body", b""), event.get("more_body", False)
-        if type(body) is not bytes:
-            body = _as_bytes(body)
         head = self.response
         assert head is not None
-        if head.content_length is not None:
-            self._check_length(head, self.sent + len(body), more)
-        self.sent += len(body)
+        more = bool(event.get("more_body", False))
+        body = self._body_of(event, head, more)
         self._advance(more)
         self.wire.respond_more(self, body, more or self._trailers_follow)
         if not more:

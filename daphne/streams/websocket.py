@@ -12,64 +12,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from daphne.errors import ApplicationError, ClientDisconnected
 from daphne.streams import closecodes
 from daphne.streams.deadlines import Deadline, Schedule
-from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_plain_fields, check_response
 from daphne.streams.scope import Scope
 from daphne.streams.signal import MESSAGES_IN_A_ROW, Signal
+from daphne.streams.wire import HandshakeWire, Socket
 
 Event = dict[str, Any]
 
 _PER_MESSAGE = 32
 """What a queued message counts beside its length, so that a flood of tiny ones is bounded too."""
-
-
-class Socket(Protocol):
-    """The framing protocol of an accepted WebSocket, as the stream sees it."""
-
-    write_paused: bool
-    """Whether the peer takes less than was written."""
-
-    def send_message(self, payload: bytes, binary: bool) -> None:
-        """Write one message."""
-
-    def close(self, code: int, reason: bytes) -> None:
-        """Write a close frame and await the peer's, for a time."""
-
-    async def writable(self) -> None:
-        """Return once the peer has taken enough, or raise ClientDisconnected."""
-
-    def pause_reading(self) -> None:
-        """Let the peer wait: the application has not taken what is there."""
-
-    def resume_reading(self) -> None:
-        """Read on."""
-
-
-class HandshakeWire(Protocol):
-    """What a protocol offers to a WebSocket that is not accepted yet: an HTTP exchange so far."""
-
-    write_paused: bool
-
-    def respond(self, stream: Any, head: ResponseHead, body: bytes, more: bool) -> None:
-        """Write a refusal's head and the first part of its body."""
-
-    def respond_more(self, stream: Any, body: bytes, more: bool) -> None:
-        """Write a further part of the refusal's body."""
-
-    async def writable(self, stream: Any) -> None:
-        """Return once the peer has taken enough."""
-
-    def cut(self, stream: Any) -> None:
-        """End the exchange so that the client can tell that the response is not complete."""
-
-    def accept_websocket(self, stream: WebSocketStream, subprotocol: str | None, headers: Headers) -> Socket:
-        """Complete the opening handshake. From now on the transport belongs to the socket."""
 
 
 class WebSocketStream:

@@ -1,17 +1,19 @@
-"""What a protocol offers to a stream: its side of one HTTP exchange.
+"""What a protocol offers to a stream: its side of one HTTP exchange, of an opening handshake, of a WebSocket.
 
-Implemented by http1_response.ResponseWriting and http2_exchange.Exchange; called by http.HTTPStream.
+`Wire` and `HandshakeWire` are implemented by http1.HTTP1Connection and http2_exchange.Exchange and called by
+http.HTTPStream and websocket.WebSocketStream; `Socket` by protocols/websocket.WebSocketConnection.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from daphne.streams.head import Headers
 from daphne.streams.response import ResponseHead
 
 if TYPE_CHECKING:
     from daphne.streams.http import HTTPStream
+    from daphne.streams.websocket import WebSocketStream
 
 
 class Wire(Protocol):
@@ -49,3 +51,46 @@ class Wire(Protocol):
 
     def cut(self, stream: HTTPStream) -> None:
         """End the exchange so that the client can tell that the response is not complete (R13)."""
+
+
+class HandshakeWire(Protocol):
+    """What a protocol offers to a WebSocket that is not accepted yet: an HTTP exchange so far."""
+
+    write_paused: bool
+
+    def respond(self, stream: Any, head: ResponseHead, body: bytes, more: bool) -> None:
+        """Write a refusal's head and the first part of its body."""
+
+    def respond_more(self, stream: Any, body: bytes, more: bool) -> None:
+        """Write a further part of the refusal's body."""
+
+    async def writable(self, stream: Any) -> None:
+        """Return once the peer has taken enough."""
+
+    def cut(self, stream: Any) -> None:
+        """End the exchange so that the client can tell that the response is not complete."""
+
+    def accept_websocket(self, stream: WebSocketStream, subprotocol: str | None, headers: Headers) -> Socket:
+        """Complete the opening handshake. From now on the transport belongs to the socket."""
+
+
+class Socket(Protocol):
+    """The framing protocol of an accepted WebSocket, as the stream sees it."""
+
+    write_paused: bool
+    """Whether the peer takes less than was written."""
+
+    def send_message(self, payload: bytes, binary: bool) -> None:
+        """Write one message."""
+
+    def close(self, code: int, reason: bytes) -> None:
+        """Write a close frame and await the peer's, for a time."""
+
+    async def writable(self) -> None:
+        """Return once the peer has taken enough, or raise ClientDisconnected."""
+
+    def pause_reading(self) -> None:
+        """Let the peer wait: the application has not taken what is there."""
+
+    def resume_reading(self) -> None:
+        """Read on."""

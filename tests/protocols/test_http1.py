@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from daphne.protocols.turns import Turns
 from daphne.testing.sockets import handshake
 from tests.protocols.bench import Bench, Told, answering, echo, request, responses, sending
 
@@ -386,3 +387,19 @@ def test_a_flood_of_small_chunks_leaves_turns_to_others(serve: Serve, applicatio
         assert found[0].body == b"POST / " + b"x" * 40_000
         assert len(found) == 2
     assert not connection.was_reset
+
+
+def test_what_comes_while_a_body_waits_for_its_turn_is_kept(serve: Serve) -> None:
+    """Twisted's TLS hands on what it has decrypted although reading is paused."""
+    bench = serve(echo)
+    connection = bench.connect()
+    site, looks = bench.server.service.site, itertools.count()
+    site.turns = Turns(bench.loop, lambda: next(looks) / 1000)  # others have something to do all the time
+    protocol = next(iter(site.connections))
+    protocol.dataReceived(request("POST", "/", "Transfer-Encoding: chunked") + b"1\r\nx\r\n" * 20_000)
+    for _ in range(10):
+        bench.loop._turn()
+    protocol.dataReceived(b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n")
+    bench.loop.settle()
+    (response,) = responses(connection)
+    assert response.body == b"POST / " + b"x" * 40_000

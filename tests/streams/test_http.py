@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h2.settings
 import pytest
 
 from daphne.errors import ApplicationError, ClientDisconnected
-from tests.protocols.bench import Bench, Driven, Event, Told, request, responses
+from tests.protocols.bench import Bench, Driven, Event, Told, request, responses, sending
 from tests.protocols.http2_client import Client
 
 START: Event = {"type": "http.response.start", "status": 200}
@@ -208,3 +209,12 @@ def test_nothing_goes_between_the_bytes_of_a_file(serve: Serve, tmp_path: Path) 
     assert sending.done()
     assert responses(exchange.connection)[0].body == path.read_bytes()
     exchange.finish()
+
+
+@pytest.mark.parametrize("fields", [[], [(b"content-length", b"4")]], ids=["chunked", "length"])
+def test_more_body_is_true_or_false_as_anything_is_in_python(serve: Serve, fields: list[Any]) -> None:
+    start = {"type": "http.response.start", "status": 200, "headers": fields}
+    pieces = [{"type": "http.response.body", "body": b"ab", "more_body": more} for more in (1, "yes", None)]
+    pieces[1]["body"] = b""
+    (response,) = serve(sending(start, *pieces)).responses(request())
+    assert response.body == b"abab"

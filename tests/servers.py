@@ -58,19 +58,21 @@ class Address:
         """The address of `path` on this server; `scheme` is `http` or `ws`, and gets an s over TLS."""
         return f"{scheme}{'s' * self.secure}://{self.authority}{path}"
 
-    def connect(self) -> socket.socket:
+    def connect(self, within: float = DEADLINE) -> socket.socket:
         """A new connection, with a deadline on everything it does."""
         if self.path is None:
-            return socket.create_connection((self.host, self.port), DEADLINE)
+            return socket.create_connection((self.host, self.port), within)
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(DEADLINE)
+        connection.settimeout(within)
         connection.connect(self.path)
         return connection
 
     def accepts(self) -> bool:
-        """Whether something listens there now."""
+        """Whether something listens there now. An attempt in the moment in which a listener closes gets no
+        answer, and the kernel would try again only after a second.
+        """
         try:
-            self.connect().close()
+            self.connect(0.4).close()
         except OSError:
             return False
         return True

@@ -115,9 +115,11 @@ def counts(address: Address) -> dict[str, int]:
         return dict(json.loads(answer.body))
 
 
-def counts_once(address: Address, condition: Callable[[dict[str, int]], bool]) -> dict[str, int]:
-    """The server's counts, once they are so. AssertionError after DEADLINE seconds."""
-    deadline = time.monotonic() + DEADLINE
+def counts_once(
+    address: Address, condition: Callable[[dict[str, int]], bool], within: float = DEADLINE
+) -> dict[str, int]:
+    """The server's counts, once they are so. AssertionError after `within` seconds."""
+    deadline = time.monotonic() + within
     while not condition(now := counts(address)):
         assert time.monotonic() < deadline, now
         time.sleep(0.05)
@@ -172,8 +174,8 @@ class Watched:
         grown = self.memory() - self.memory_before
         assert grown < most, f"memory has grown by {grown} bytes"
 
-    def is_as_before(self) -> None:
-        """Every count comes back to what it was. AssertionError after DEADLINE seconds."""
-        counts_once(self.address, lambda now: all(now[key] <= self.before[key] for key in now))
+    def is_as_before(self, within: float = DEADLINE) -> None:
+        """Every count comes back to what it was. AssertionError after `within` seconds."""
+        counts_once(self.address, lambda now: all(now[key] <= self.before[key] for key in now), within)
         said = _KNOWN.sub("", self.said())
         assert "Traceback" not in said, said

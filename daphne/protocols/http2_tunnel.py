@@ -116,7 +116,8 @@ class Tunnel:
                 self._producer.pauseProducing()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        self.write(b"".join(data))
+        for piece in data:
+            self.write(piece)
 
     def loseConnection(self) -> None:
         """Send END_STREAM when all is sent; what still comes is thrown away."""

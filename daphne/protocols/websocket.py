@@ -200,8 +200,7 @@ class WebSocketConnection(Outflow, WebSocketReader):
         elif size < 65536:
             self.transport.write(_pack_medium(0x81 + binary, 126, size) + payload)
         else:
-            self.transport.write(_pack_long(0x81 + binary, 127, size))
-            self.transport.write(payload)
+            self.transport.writeSequence((_pack_long(0x81 + binary, 127, size), payload))
 
     def close(self, code: int, reason: bytes) -> None:
         """Write a close frame and give the peer `websocket_handshake_timeout` to answer it."""

@@ -3,6 +3,10 @@
 The part of a WebSocketConnection that turns bytes into messages. Autobahn's own parser takes whatever is not
 a complete, masked ping or pong or unfragmented, uncompressed data frame within the limits: close frames,
 fragments, compressed messages and every violation. Only this file touches the insides of that parser.
+
+A large frame that does not come whole (websocket_large) is read by the transport into the memory that the
+application gets, where the transport can do that; and while such frames follow each other, what comes between
+them, their heads, is read into a small buffer.
 """
 
 from __future__ import annotations
@@ -16,15 +20,17 @@ from autobahn.websocket.utf8validator import Utf8Validator
 
 from daphne.protocols.masking import unmask
 from daphne.protocols.turns import LARGEST
+from daphne.protocols.websocket_large import LargeFrame, needed
 from daphne.streams import closecodes
 
 if TYPE_CHECKING:
     from daphne.protocols.site import Site
 
-_VIEW_FROM = 65536
-"""Bytes of payload from which a view costs less than a copy."""
 _SLICE = 4096
 """Bytes that Autobahn's parser gets at a time: it copies what it has not read for every frame."""
+_BETWEEN = memoryview(bytearray(32768))
+"""What a transport that reads into memory reads between two large frames into. One for all: what is read is
+taken at once."""
 
 
 class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
@@ -52,6 +58,10 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
     """Pieces of a data frame that is not complete yet."""
     _pending_size = 0
     _wanted = 0
+    _large: LargeFrame | None = None
+    """A large frame that is not complete yet."""
+    _filling = False
+    """Whether the transport reads into memory of ours."""
     _with_autobahn = False
     """Whether Autobahn's parser is within a frame or a message."""
     _fragments = 0
@@ -100,6 +110,8 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
             if not self._reading_paused:
                 self.transport.pauseProducing()
                 self._wait_for_turn()
+        elif self._large is not None:
+            self._fill()
 
     def _read(self, data: bytes) -> bytes:
         """Take as many frames as it is the peer's turn for, if the application keeps up; the rest."""
@@ -110,6 +122,13 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
                 return b""
             data = b"".join(self._pending)
             self._pending = None
+        elif self._large is not None:
+            data = self._large.take(data)
+            if self._large.rest:
+                return b""
+            self._large_complete()
+            if self._muted or self.state == self.STATE_CLOSED:
+                return b""
         while data and self._frames_left > 0 and not self._reading_paused:
             data = self._to_autobahn(data) if self._with_autobahn else self._read_frames(data)
             if self._muted or self.state == self.STATE_CLOSED:
@@ -128,7 +147,8 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
         self._heard_at = self.site.loop.time()
         self._frames_left = self.site.turns.size
         while self._backlog and self._frames_left > 0 and not self._reading_paused:
-            piece = self._backlog[self._backlog_from : self._backlog_from + _SLICE]
+            size = _SLICE if self._large is None else max(_SLICE, len(self._large.rest))
+            piece = self._backlog[self._backlog_from : self._backlog_from + size]
             rest = self._read(piece)
             self._backlog_from += len(piece) - len(rest)
             if self._backlog_from >= len(self._backlog):
@@ -136,12 +156,57 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
         if self._backlog and not self._reading_paused:
             self._wait_for_turn()
         elif not (self._reading_paused or self._muted):
+            if self._large is not None:
+                self._fill()
             self.transport.resumeProducing()
 
     def _drop_input(self) -> None:
         """Nothing that has come is read any more."""
-        self._pending = None
+        self._pending = self._large = None
         self._backlog = self.data = b""
+        self._stop_filling()
+
+    # ---- large frames ----------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Have the transport read into the large frame, if it can."""
+        if not self._filling:
+            receive_into = getattr(self.transport, "receiveInto", None)
+            self._filling = receive_into is not None and receive_into(self)
+
+    def _stop_filling(self) -> None:
+        if self._filling:
+            self._filling = False
+            self.transport.receiveData()
+
+    def get_buffer(self, hint: int) -> memoryview:
+        """Where the transport is to read to."""
+        return _BETWEEN if self._large is None else self._large.rest
+
+    def buffer_updated(self, count: int) -> None:
+        """The transport has read so many bytes."""
+        large = self._large
+        if large is not None:
+            self._heard_at = self.site.loop.time()
+            large.written(count)
+            if not large.rest:
+                self._frames_left = LARGEST
+                self._large_complete()
+            return
+        self.dataReceived(bytes(_BETWEEN[:count]))
+        if self._large is None:
+            self._stop_filling()
+
+    def _large_complete(self) -> None:
+        large, self._large = self._large, None
+        assert large is not None
+        self._frames_left -= 1
+        if large.is_text:
+            self._deliver_text(large.payload())
+        else:
+            self._deliver(large.payload())
+
+    # ---- frames ----------------------------------------------------------------------------------
 
     def _read_frames(self, data: bytes) -> bytes:
         """Read whole frames as long as there are any of the usual kinds; what is for Autobahn's parser."""
@@ -156,7 +221,7 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
                     self._hold(data[at:], end - at)
                     return b""
                 payload = unmask(data[at + 2 : at + 6], data[at + 6 : end])
-                (self._onPing if first == 0x89 else self._onPong)(bytes(payload))
+                (self._onPing if first == 0x89 else self._onPong)(payload)
                 at = end
                 continue
             if first not in (0x81, 0x82) or second < 0x80 or self._perMessageCompress is not None:
@@ -180,20 +245,15 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
                 break
             end = start + length
             if end > size:
-                self._hold(data[at:], end - at)
+                self._begin_data(data, at, start, length)
                 return b""
-            masked = data[start:end] if length < _VIEW_FROM else memoryview(data)[start:end]
-            payload = unmask(data[start - 4 : start], masked)
+            payload = unmask(data[start - 4 : start], data[start:end])
             at = end
             self._frames_left -= 1
-            if first == 0x81:
-                try:
-                    self._deliver(payload.decode("utf-8"))
-                except UnicodeDecodeError:
-                    self._fail_connection(closecodes.INVALID_PAYLOAD, "text that is not UTF-8")
-                    return b""
-            else:
-                self._deliver(bytes(payload))
+            if first == 0x82:
+                self._deliver(payload)
+            elif not self._deliver_text(payload):
+                return b""
         rest = data[at:] if at else data
         plain = (0x89, 0x8A) if self._perMessageCompress is not None else (0x81, 0x82, 0x89, 0x8A)
         short = 0 < len(rest) < 6 and rest[0] in plain
@@ -202,6 +262,25 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
             return b""
         self._with_autobahn = bool(rest)
         return rest
+
+    def _deliver_text(self, payload: bytes) -> bool:
+        """Hand a text message on; False if it is none, which fails the connection."""
+        try:
+            text = payload.decode("utf-8")
+        except UnicodeDecodeError:
+            self._fail_connection(closecodes.INVALID_PAYLOAD, "text that is not UTF-8")
+            return False
+        self._deliver(text)
+        return True
+
+    def _begin_data(self, data: bytes, at: int, start: int, length: int) -> None:
+        """Keep a data frame that begins at `at`, its payload at `start`, until the rest of it comes."""
+        before = needed(length)
+        if len(data) - start < before:
+            self._hold(data[at:], start + before - at)
+        else:
+            self._large = LargeFrame(data[at] == 0x81, data[start - 4 : start], length)
+            self._large.take(data[start:])
 
     def _hold(self, data: bytes, wanted: int) -> None:
         """Keep the pieces of one frame until `wanted` bytes of it are there."""

@@ -24,6 +24,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from daphne.reactor.filling import Filling
 from daphne.reactor.pulled import PulledProducer
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 WRITE_BUFFER_SIZE = 65536
 """Unsent bytes above which writing counts as paused, unless `setWriteBufferSize` says otherwise."""
+
+JOIN_UP_TO = 65536
+"""Bytes that cost less to copy than to write in pieces."""
 
 
 def twisted_address(sockaddr: Any) -> Address:
@@ -188,14 +192,40 @@ class LoopTransport:
         # uvloop looks `data_received` up only when it is given its protocol.
         self.loop_transport.set_protocol(self)
 
+    def receiveInto(self, protocol: Any) -> bool:
+        """Read into the memory that `protocol.get_buffer` gives and tell `protocol.buffer_updated` of it (see
+        asyncio.BufferedProtocol), instead of `dataReceived`, until `receiveData`.
+
+        False where that cannot be, because something comes between the socket and the protocol.
+        """
+        if type(self) is not LoopTransport or self._protocol is not protocol:
+            return False
+        if self.connected:
+            self.loop_transport.set_protocol(Filling(self, protocol))
+        return True
+
+    def receiveData(self) -> None:
+        """Call `dataReceived` again."""
+        if self.connected:
+            self.loop_transport.set_protocol(self)
+
     @property
     def disconnected(self) -> bool:
         return not self.connected
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        # Not `writelines`: in Python 3.12.0 to 3.12.8 and 3.13.0 to 3.13.1 it never pauses the writer
-        # (CVE-2024-12254).
-        self.write(b"".join(data))
+        pieces = tuple(data)
+        if self.write is discard:
+            return
+        if type(self) is LoopTransport and type(self.loop_transport).__module__ == "uvloop.loop":
+            self.loop_transport.writelines(pieces)
+        # Not asyncio's `writelines`: in Python 3.12.0 to 3.12.8 and 3.13.0 to 3.13.1 it never pauses the
+        # writer (CVE-2024-12254).
+        elif sum(map(len, pieces)) <= JOIN_UP_TO:
+            self.write(b"".join(pieces))
+        else:
+            for piece in pieces:
+                self.write(piece)
 
     def setWriteBufferSize(self, size: int) -> None:
         """Count writing as paused above `size` unsent bytes (at least 1), until a quarter of it is left."""

@@ -198,7 +198,7 @@ class MemoryTransport(asyncio.Transport):
         data = self._arrived.popleft()
         try:
             if data is not None:
-                self._protocol.data_received(data)
+                self._give(data)
             elif not self._protocol.eof_received():
                 self.close()
         except Exception as problem:
@@ -207,6 +207,18 @@ class MemoryTransport(asyncio.Transport):
             self._peer.was_reset = True
             self.lose(problem)
         self._deliver_soon()
+
+    def _give(self, data: bytes) -> None:
+        protocol = self._protocol
+        if not isinstance(protocol, asyncio.BufferedProtocol):
+            protocol.data_received(data)
+            return
+        buffer = memoryview(protocol.get_buffer(-1))
+        count = min(len(buffer), len(data))
+        buffer[:count] = data[:count]
+        if count < len(data):
+            self._arrived.appendleft(data[count:])
+        protocol.buffer_updated(count)
 
     # asyncio.Transport
 

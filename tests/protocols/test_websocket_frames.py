@@ -1,6 +1,6 @@
 """daphne.protocols.websocket_reader: reading frames. The short path and Autobahn's parser behind it read what
 Autobahn alone reads: the same messages, the same failures and the same close codes, however the bytes are
-split."""
+split and wherever they are received to."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from daphne.protocols import websocket_large, websocket_reader
 from daphne.testing.frames import (
     BINARY,
     CLOSE,
@@ -142,11 +143,17 @@ def message_of(event: dict[str, Any]) -> str | bytes:
     return value  # type: ignore[no-any-return]
 
 
-@pytest.fixture(scope="module")
-def ours() -> Iterator[Ours]:
-    server = Ours()
-    yield server
-    server.bench.close()
+@pytest.fixture(scope="module", params=["together", "in memory"])
+def ours(request: pytest.FixtureRequest) -> Iterator[Ours]:
+    """The server; "in memory": everything counts as large that does not come whole."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "in memory":
+            patch.setattr(websocket_large, "LARGE", 2)
+            patch.setattr(websocket_large, "ONE_PART_OF", 4)
+            patch.setattr(websocket_reader, "_BETWEEN", memoryview(bytearray(11)))
+        server = Ours()
+        yield server
+        server.bench.close()
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:

@@ -107,6 +107,17 @@ def test_an_application_that_does_not_read(server: Process, kind: str) -> None:
     settled(server)
 
 
+def test_messages_that_are_announced_and_do_not_come(server: Process) -> None:
+    """A large message is received where it stays, but only what has come of it takes memory."""
+    before = warm(server)
+    begun = handshake("/deaf", []) + client_frame(BINARY, bytes(1 << 20))[:20_000]
+    clients = [opened(server, begun) for _ in range(200)]
+    assert settled(server) - before < 100_000 * len(clients) < 200 << 20
+    for client in clients:
+        client.close()
+    settled(server)
+
+
 def warm(server: Process) -> int:
     """What the server holds once it has done everything of the kind before, in small."""
     for _ in range(10):

@@ -22,6 +22,7 @@ _JOIN_UP_TO = 16384
 """Bytes of body that are copied behind their head or chunk line; larger ones are handed on as they are."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CHUNK_END = b"\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _HEAD_END = (b"", b"")
 
@@ -72,7 +73,12 @@ class ResponseWriting(Connection):
             lines.append(b"connection: close")
         elif version == "1.0":
             lines.append(b"connection: keep-alive")
-        if self._chunked or suppressed or len(body) > _JOIN_UP_TO:
+        if len(body) > _JOIN_UP_TO and not suppressed:
+            lines += _HEAD_END
+            self.transport.writeSequence((b"\r\n".join(lines), *self._framed(body, more)))
+            if not more:
+                self.response_done()
+        elif self._chunked or suppressed:
             lines += _HEAD_END
             self.transport.write(b"\r\n".join(lines))
             self.respond_more(stream, body, more)
@@ -108,17 +114,18 @@ class ResponseWriting(Connection):
             self.response_done()
 
     def _write_chunk(self, body: bytes, more: bool) -> None:
-        end = b"\r\n" if more else b"\r\n0\r\n\r\n"
         if len(body) > _JOIN_UP_TO:
-            # The loop gathers its writes: three of them cost less than a copy of the body.
-            write = self.transport.write
-            write(b"%x\r\n" % len(body))
-            write(body)
-            write(end)
+            self.transport.writeSequence(self._framed(body, more))
         elif body:
-            self.transport.write(b"%x\r\n%b%b" % (len(body), body, end))
+            self.transport.write(b"".join(self._framed(body, more)))
         elif not more:
             self.transport.write(_LAST_CHUNK)
+
+    def _framed(self, body: bytes, more: bool) -> tuple[bytes, ...]:
+        """The pieces of what goes out for a part of a body."""
+        if not self._chunked:
+            return (body,)
+        return b"%x\r\n" % len(body), body, _CHUNK_END if more else _CHUNK_END + _LAST_CHUNK
 
     def respond_trailers(self, stream: Stream, trailers: Headers) -> None:
         """End a chunked response with trailers (RFC 9112 section 7.1.2); other framings have none."""

@@ -28,6 +28,7 @@ from daphne.streams.response import BODILESS, ResponseHead, check_response
 from daphne.streams.signal import Signal
 from daphne.streams.websocket import WebSocketStream
 from daphne.streams.wire import Socket
+from daphne.streams.writes import Writes
 
 if TYPE_CHECKING:
     from daphne.protocols.http2 import HTTP2Connection
@@ -69,6 +70,11 @@ class Exchange(SendingStream):
         self.site = connection.site
         self.window = connection.output.initial_window
         self.credit = connection.site.settings.http2_stream_window
+
+    @property
+    def writes(self) -> Writes:
+        """Where large pieces get in line."""
+        return self.site.writes
 
     # ---- the request -----------------------------------------------------------------------------
 

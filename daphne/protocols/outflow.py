@@ -12,6 +12,7 @@ from mypy_extensions import mypyc_attr
 
 from daphne.streams.deadlines import Deadline
 from daphne.streams.signal import Signal
+from daphne.streams.writes import Writes
 
 if TYPE_CHECKING:
     from daphne.protocols.site import Site
@@ -40,6 +41,11 @@ class Outflow:
     """What was unsent when `_write_deadline` was set."""
     _left = 0
     """What was unsent when `_sent_some` was last asked."""
+
+    @property
+    def writes(self) -> Writes:
+        """Where large pieces get in line."""
+        return self.site.writes
 
     async def wait_for_room(self) -> None:
         """Return once the peer has taken enough, or has gone."""

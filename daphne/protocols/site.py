@@ -28,6 +28,7 @@ from daphne.streams.http import HTTPStream
 from daphne.streams.response import BODILESS
 from daphne.streams.scope import ConnectionFacts, ScopeBuilder
 from daphne.streams.websocket import WebSocketStream
+from daphne.streams.writes import Writes
 
 logger = logging.getLogger("daphne.http_protocol")
 
@@ -72,6 +73,7 @@ class Site:
         """Bytes of a request head that breaks neither limit."""
         self.admission = Admission(settings.max_connections, settings.max_connections_per_peer)
         self.turns = Turns(loop)
+        self.writes = Writes(loop)
         self.connections: set[Any] = set()
         """Every live connection, whatever it speaks."""
         self.draining = False

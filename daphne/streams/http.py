@@ -22,6 +22,7 @@ from daphne.streams.response import ResponseHead, check_fields, check_plain_fiel
 from daphne.streams.scope import Scope
 from daphne.streams.signal import SENDS_IN_A_ROW, Signal
 from daphne.streams.wire import Wire
+from daphne.streams.writes import LARGE
 
 Event = dict[str, Any]
 Pending = Coroutine[Any, Any, None]
@@ -56,6 +57,7 @@ class HTTPStream:
         "complete",
         "disconnected",
         "half_closed",
+        "in_line",
         "response",
         "scope",
         "sent",
@@ -101,6 +103,8 @@ class HTTPStream:
         self._event_size = event_size
         self._arrival: Signal | None = None
         self._sends = 0
+        self.in_line = 0
+        """Events that wait until it is their turn to be written."""
         self._trailers_follow = False
         self._trailer_fields: Headers = []
         self._steps = _WAITING
@@ -208,6 +212,8 @@ class HTTPStream:
 
         Raises ApplicationError or ClientDisconnected, as http_calls.send says.
         """
+        if self.in_line and not self.wire.writes.granted:
+            return http_calls.send_in_turn(self, event)
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
             raise self._refusal(event)
@@ -238,20 +244,25 @@ class HTTPStream:
         self.sent = sent
         return body
 
-    def _first_body(self, event: Event) -> None:
+    def _first_body(self, event: Event) -> Pending | None:
         head = self.response
         assert head is not None
         more = bool(event.get("more_body", False))
         body = self._body_of(event, head, more)
+        if len(body) > LARGE and not self.wire.writes.take(len(body)):
+            return self._get_in_line(event, body)
         self._advance(more)
         self.wire.respond(self, head, body, more or self._trailers_follow)
         self._finished()
+        return None
 
     def _more_body(self, event: Event) -> Pending | None:
         head = self.response
         assert head is not None
         more = bool(event.get("more_body", False))
         body = self._body_of(event, head, more)
+        if len(body) > LARGE and not self.wire.writes.take(len(body)):
+            return self._get_in_line(event, body)
         self._advance(more)
         self.wire.respond_more(self, body, more or self._trailers_follow)
         if not more:
@@ -261,6 +272,10 @@ class HTTPStream:
         if self._sends % SENDS_IN_A_ROW or self.wire.write_paused:
             return None
         return asyncio.sleep(0)
+
+    def _get_in_line(self, event: Event, body: bytes) -> Pending:
+        self.sent -= len(body)
+        return http_calls.send_in_turn(self, event)
 
     def _file(self, event: Event) -> Pending:
         head = self.response

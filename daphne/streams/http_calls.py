@@ -39,6 +39,23 @@ async def send(stream: HTTPStream, event: Event) -> None:
         await pending
 
 
+async def send_in_turn(stream: HTTPStream, event: Event) -> None:
+    """Take an event of which others are in front (streams/writes.py)."""
+    writes = stream.wire.writes
+    stream.in_line += 1
+    try:
+        await writes.turn()
+    finally:
+        stream.in_line -= 1
+    writes.granted = True
+    try:
+        pending = stream.take(event)
+    finally:
+        writes.granted = False
+    if pending is not None:
+        await pending
+
+
 async def send_file(stream: HTTPStream, path: Any, head: ResponseHead) -> None:
     """`http.response.pathsend` (ASGI extension): the whole file is the body, and the last of it."""
     with open(path, "rb", buffering=0) as file:

@@ -22,6 +22,7 @@ from daphne.streams.response import ResponseHead, check_plain_fields, check_resp
 from daphne.streams.scope import Scope
 from daphne.streams.signal import MESSAGES_IN_A_ROW, Signal
 from daphne.streams.wire import HandshakeWire, Socket
+from daphne.streams.writes import LARGE
 
 Event = dict[str, Any]
 
@@ -48,6 +49,8 @@ class WebSocketStream:
     _reading_paused = False
     _queued = 0
     _calls = 0
+    _in_line = 0
+    """Events that wait until it is their turn to be written."""
     _told_connect = False
     _close_event: Event | None = None
     _arrival: Signal | None = None
@@ -156,6 +159,9 @@ class WebSocketStream:
         Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself
         or at this point, and ClientDisconnected once the socket is closed.
         """
+        if self._in_line and self.socket is not None and not self.socket.writes.granted:
+            await self._send_in_turn(event)
+            return
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
             raise self._refusal(event)
@@ -199,15 +205,38 @@ class WebSocketStream:
         if text is not None:
             if not isinstance(text, str):
                 raise ApplicationError(f"`text` expected to be `str`, but got `{type(text)}`")
-            socket.send_message(text.encode("utf-8"), False)
+            payload = text.encode("utf-8")
         else:
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise ApplicationError(f"`bytes` expected to be `bytes`, but got `{type(data)}`")
-            socket.send_message(bytes(data), True)
+            payload = bytes(data)
+        if len(payload) > LARGE and not socket.writes.take(len(payload)):
+            return self._send_in_turn(event)
+        socket.send_message(payload, text is None)
         if socket.write_paused:
             return socket.writable()
         self._calls += 1
         return None if self._calls % MESSAGES_IN_A_ROW else asyncio.sleep(0)
+
+    async def _send_in_turn(self, event: Event) -> None:
+        """Take an event of which others are in front (streams/writes.py)."""
+        socket = self.socket
+        assert socket is not None
+        self._in_line += 1
+        try:
+            await socket.writes.turn()
+        finally:
+            self._in_line -= 1
+        step = self._steps.get(event["type"])
+        if step is None or self.disconnected:
+            raise self._refusal(event)
+        socket.writes.granted = True
+        try:
+            pending = step(self, event)
+        finally:
+            socket.writes.granted = False
+        if pending is not None:
+            await pending
 
     def _close(self, event: Event) -> None:
         code = event.get("code")

@@ -14,6 +14,7 @@ from daphne.streams.response import ResponseHead
 if TYPE_CHECKING:
     from daphne.streams.http import HTTPStream
     from daphne.streams.websocket import WebSocketStream
+    from daphne.streams.writes import Writes
 
 
 class Wire(Protocol):
@@ -21,6 +22,10 @@ class Wire(Protocol):
 
     write_paused: bool
     """Whether the peer takes less than was written; `send()` then waits in `writable()`."""
+
+    @property
+    def writes(self) -> Writes:
+        """Where large pieces get in line."""
 
     def respond(self, stream: HTTPStream, head: ResponseHead, body: bytes, more: bool) -> None:
         """Write the head and the first part of the body; `more` says whether anything follows."""
@@ -79,6 +84,10 @@ class Socket(Protocol):
 
     write_paused: bool
     """Whether the peer takes less than was written."""
+
+    @property
+    def writes(self) -> Writes:
+        """Where large messages get in line."""
 
     def send_message(self, payload: bytes, binary: bool) -> None:
         """Write one message."""

@@ -1,0 +1,57 @@
+"""Writes: how much is written in one turn of the loop, over all connections together.
+
+Made by protocols/site.Site, one for all its connections; used by the streams. A kernel takes megabytes for
+each connection before a writer has to wait for its peer: two hundred large answers that begin in one turn
+would be a second in which nobody else is served. So when much has been written, whoever has a large piece
+gets in line. Small pieces never wait, and an answer alone waits no more often than any gives way to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+LARGE = 16384
+"""Bytes of a piece up to which it is not counted."""
+_AT_ONCE = 1 << 22
+"""Bytes of large pieces that are written before the next has to get in line: milliseconds of copying."""
+_WOKEN = 4
+"""How many that are in line go on in one turn, at most."""
+
+
+class Writes:
+    """Who has a large piece to write, in the order in which they came."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._left = _AT_ONCE
+        self._line: deque[asyncio.Future[None]] = deque()
+        self._awake = False
+        self.granted = False
+        """Whether the one who writes just now has been in line."""
+
+    def take(self, size: int) -> bool:
+        """Count `size` bytes that are to be written now; False if the writer has to get in line instead."""
+        if self._left < 0 and not self.granted:
+            return False
+        self._left -= size
+        return True
+
+    def turn(self) -> asyncio.Future[None]:
+        """What to await until it is the caller's turn."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._line.append(waiter)
+        if not self._awake:
+            self._awake = True
+            self._loop.call_soon(self._next_turn)
+        return waiter
+
+    def _next_turn(self) -> None:
+        self._left = _AT_ONCE
+        for _ in range(min(_WOKEN, len(self._line))):
+            waiter = self._line.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+        self._awake = bool(self._line)
+        if self._awake:
+            self._loop.call_soon(self._next_turn)

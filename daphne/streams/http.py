@@ -22,7 +22,7 @@ from daphne.streams.response import ResponseHead, check_fields, check_plain_fiel
 from daphne.streams.scope import Scope
 from daphne.streams.signal import SENDS_IN_A_ROW, Signal
 from daphne.streams.wire import Wire
-from daphne.streams.writes import LARGE
+from daphne.streams.writes import LARGE, Writes
 
 Event = dict[str, Any]
 Pending = Coroutine[Any, Any, None]
@@ -249,8 +249,8 @@ class HTTPStream:
         assert head is not None
         more = bool(event.get("more_body", False))
         body = self._body_of(event, head, more)
-        if len(body) > LARGE and not self.wire.writes.take(len(body)):
-            return self._get_in_line(event, body)
+        if len(body) > LARGE and self._must_wait(len(body)):
+            return http_calls.send_in_turn(self, event)
         self._advance(more)
         self.wire.respond(self, head, body, more or self._trailers_follow)
         self._finished()
@@ -261,8 +261,8 @@ class HTTPStream:
         assert head is not None
         more = bool(event.get("more_body", False))
         body = self._body_of(event, head, more)
-        if len(body) > LARGE and not self.wire.writes.take(len(body)):
-            return self._get_in_line(event, body)
+        if len(body) > LARGE and self._must_wait(len(body)):
+            return http_calls.send_in_turn(self, event)
         self._advance(more)
         self.wire.respond_more(self, body, more or self._trailers_follow)
         if not more:
@@ -273,9 +273,14 @@ class HTTPStream:
             return None
         return asyncio.sleep(0)
 
-    def _get_in_line(self, event: Event, body: bytes) -> Pending:
-        self.sent -= len(body)
-        return http_calls.send_in_turn(self, event)
+    def _must_wait(self, size: int) -> bool:
+        """Whether others are in front of a piece of `size` bytes; it is as good as not counted then."""
+        writes: Writes = self.wire.writes
+        if writes.take(size):
+            return False
+        self.sent -= size
+        self._sends = 0
+        return True
 
     def _file(self, event: Event) -> Pending:
         head = self.response

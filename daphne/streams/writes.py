@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Final
 
-LARGE = 16384
+LARGE: Final = 16384
 """Bytes of a piece up to which it is not counted."""
-_AT_ONCE = 1 << 22
+_AT_ONCE: Final = 3 << 20
 """Bytes of large pieces that are written before the next has to get in line: milliseconds of copying."""
-_WOKEN = 4
+_WOKEN: Final = 4
 """How many that are in line go on in one turn, at most."""
 
 

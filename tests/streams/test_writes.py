@@ -18,7 +18,7 @@ from tests.protocols.open_socket import Open, opening
 Serve = Callable[..., Bench]
 
 PIECE = bytes(1 << 19)
-AT_ONCE = 1 << 22
+AT_ONCE = 3 << 20
 START: Event = {"type": "http.response.start", "status": 200}
 
 
@@ -48,7 +48,7 @@ def test_who_writes_alone_waits_once_in_a_while(loop: ClockLoop) -> None:
                 writes.granted = False
 
     loop.run(write())
-    assert waited == 64 * len(PIECE) // (AT_ONCE + len(PIECE)) == 7
+    assert waited == 64 * len(PIECE) // (AT_ONCE + len(PIECE)) == 9
 
 
 def test_many_go_on_in_the_order_in_which_they_came(loop: ClockLoop) -> None:

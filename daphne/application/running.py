@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from daphne.errors import ClientDisconnected
+from daphne.streams.deadlines import Deadline, Schedule
 from daphne.streams.http import HTTPStream
 from daphne.streams.websocket import WebSocketStream
 
@@ -42,6 +43,7 @@ class Runner:
         self._application = application
         self._loop = loop
         self._close_timeout = close_timeout
+        self.schedule = Schedule(loop)
         self._context = contextvars.copy_context()
         """Where each application starts: a pipelined request begins within the run of the one before it,
         whose context variables it must not see."""
@@ -83,18 +85,17 @@ class Runner:
                 logger.error("Application returned without a complete response to %s", describe(stream))
         finally:
             stream.task = None
-            if stream.timer is not None:
-                stream.timer.cancel()
+            _end_timer(stream)
             self.streams.discard(stream)
             if self.idle is not None and not self.streams:
                 self.idle()
 
     def client_left(self, stream: Stream) -> None:
         """The client of `stream` has gone: the application gets `close_timeout` to end by itself."""
-        if stream.timer is not None:
-            stream.timer.cancel()
+        _end_timer(stream)
         if stream.task is not None:
-            stream.timer = self._loop.call_later(self._close_timeout, self._cancel, stream)
+            stream.timer = Deadline(self.schedule, functools.partial(self._cancel, stream))
+            stream.timer.set(self._close_timeout)
 
     def _cancel(self, stream: Stream) -> None:
         if stream.task is not None:
@@ -111,6 +112,12 @@ class Runner:
         for task in tasks:
             task.cancel()
         return tasks
+
+
+def _end_timer(stream: Stream) -> None:
+    if stream.timer is not None:
+        stream.timer.forget()
+        stream.timer = None
 
 
 def describe(stream: Stream) -> str:

@@ -20,7 +20,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "daphne" / "__init__.py").r
 COMPILED = [
     *[
         f"daphne/streams/{name}.py"
-        for name in ("deadlines", "forwarded", "head", "http", "response", "scope", "websocket")
+        for name in ("deadlines", "forwarded", "head", "http", "response", "scope", "signal", "websocket")
     ],
     *[
         f"daphne/protocols/{name}.py"

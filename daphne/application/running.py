@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from daphne.errors import ClientDisconnected
-from daphne.streams.deadlines import Deadline, Schedule
 from daphne.streams.http import HTTPStream
 from daphne.streams.websocket import WebSocketStream
 
@@ -43,12 +42,15 @@ class Runner:
         self._application = application
         self._loop = loop
         self._close_timeout = close_timeout
-        self.schedule = Schedule(loop)
         self._context = contextvars.copy_context()
         """Where each application starts: a pipelined request begins within the run of the one before it,
         whose context variables it must not see."""
         self.streams: set[Stream] = set()
         """The streams whose application is still running."""
+        self._leaving: dict[Stream, float] = {}
+        """Those of them whose client has gone, and until when they may run; the first of them first."""
+        self._alarm: asyncio.TimerHandle | None = None
+        """For one of the `_leaving`, which may have ended since: most end at once, and need none of their own."""
         self.idle: Callable[[], None] | None = None
         """Called whenever the last running application has ended; set by a server that stops."""
 
@@ -86,6 +88,7 @@ class Runner:
         finally:
             stream.task = None
             _end_timer(stream)
+            self._leaving.pop(stream, None)
             self.streams.discard(stream)
             if self.idle is not None and not self.streams:
                 self.idle()
@@ -94,17 +97,33 @@ class Runner:
         """The client of `stream` has gone: the application gets `close_timeout` to end by itself."""
         _end_timer(stream)
         if stream.task is not None:
-            stream.timer = Deadline(self.schedule, functools.partial(self._cancel, stream))
-            stream.timer.set(self._close_timeout)
+            self._leaving.pop(stream, None)
+            self._leaving[stream] = until = self._loop.time() + self._close_timeout
+            if self._alarm is None:
+                self._alarm = self._loop.call_at(until, self._cancel_late)
 
-    def _cancel(self, stream: Stream) -> None:
-        if stream.task is not None:
-            logger.warning(
-                "Application instance %r for connection %s took too long to shut down and was killed.",
-                stream.task,
-                describe(stream),
-            )
-            stream.task.cancel()
+    def _cancel_late(self) -> None:
+        self._alarm = None
+        now = self._loop.time()
+        while self._leaving:
+            stream, until = next(iter(self._leaving.items()))
+            if until > now:
+                self._alarm = self._loop.call_at(until, self._cancel_late)
+                break
+            del self._leaving[stream]
+            if stream.task is not None:
+                logger.warning(
+                    "Application instance %r for connection %s took too long to shut down and was killed.",
+                    stream.task,
+                    describe(stream),
+                )
+                stream.task.cancel()
+
+    def close(self) -> None:
+        """Leave no timer behind, when no application runs any longer."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def cancel_all(self) -> list[asyncio.Task[None]]:
         """Cancel every application that still runs; their tasks."""

@@ -16,7 +16,7 @@ from daphne.streams.response import check_response
 from daphne.streams.websocket import WebSocketStream
 from daphne.streams.wire import Socket
 
-_MOST_DETOURS = 16
+_MOST_DETOURS = 4
 """Pieces of data whose detour costs less than to hand the transport over."""
 
 

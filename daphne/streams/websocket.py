@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from types import MethodType
 from typing import Any, Final
 
@@ -144,13 +144,13 @@ class WebSocketStream:
             return self._close_event.copy()
         return None
 
-    def something(self) -> Pending:
-        """Returns when there may be an event: after a turn for others, or when something has arrived."""
+    def something(self) -> Awaitable[None]:
+        """Done when there may be an event: after a turn for others, or when something has arrived."""
         if self._messages:
             return asyncio.sleep(0)
         if self._arrival is None:
             self._arrival = Signal(self._loop)
-        return self._arrival.wait()
+        return self._arrival.waiter()
 
     def _message_event(self, message: str | bytes) -> Event:
         self._queued -= len(message) + _PER_MESSAGE

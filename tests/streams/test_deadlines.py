@@ -170,6 +170,16 @@ def test_a_signal_wakes_all_who_wait_and_nobody_else(loop: ClockLoop) -> None:
     assert late.done()
 
 
+def test_a_signal_keeps_none_of_those_who_gave_up(loop: ClockLoop) -> None:
+    signal = Signal(loop)
+    for _ in range(100):
+        signal.waiter().cancel()
+    last = signal.waiter()
+    assert signal._waiters == [last]
+    signal.fire()
+    assert last.done()
+
+
 def test_a_forgotten_deadline_keeps_nobody_alive():
     class Owner:
         def __init__(self, loop):

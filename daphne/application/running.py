@@ -50,7 +50,7 @@ class Runner:
         self._leaving: dict[Stream, float] = {}
         """Those of them whose client has gone, and until when they may run; the first of them first."""
         self._alarm: asyncio.TimerHandle | None = None
-        """For one of the `_leaving`, which may have ended since: most end at once, and need none of their own."""
+        """For one of the `_leaving`, which may have ended: most end at once and need none of their own."""
         self.idle: Callable[[], None] | None = None
         """Called whenever the last running application has ended; set by a server that stops."""
 

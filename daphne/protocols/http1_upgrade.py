@@ -17,7 +17,9 @@ from daphne.streams.websocket import WebSocketStream
 from daphne.streams.wire import Socket
 
 _MOST_DETOURS = 4
-"""Pieces of data whose detour costs less than to hand the transport over."""
+"""Pieces of data that make the detour; a successor gets the transport with the last of them,"""
+_LARGEST_DETOUR = 4096
+"""or with one of more bytes than these."""
 
 
 class Upgrading(ConnectionLife):
@@ -81,7 +83,7 @@ class Upgrading(ConnectionLife):
         starts again, which takes it system calls, and many connections do not last.
         """
         self._detours += 1
-        if self._detours == _MOST_DETOURS:
+        if self._detours == _MOST_DETOURS or len(data) > _LARGEST_DETOUR:
             for attribute in ("protocol", "wrappedProtocol"):
                 if getattr(self.transport, attribute, None) is self:
                     setattr(self.transport, attribute, self._successor)

@@ -166,3 +166,26 @@ def test_a_request_that_never_reaches_the_application_leaves_no_deadline(serve: 
     connection.reset()
     bench.loop.settle()
     assert len(bench.server.service.site.schedule) == 0
+
+
+def test_each_application_has_its_own_time_to_end(serve: Any) -> None:
+    """One alarm serves all: those whose clients left later go on, and one that has ended is no matter."""
+    cancelled: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.sleep(7 if scope["path"] == "/ends" else 1000)
+        except asyncio.CancelledError:
+            cancelled.append(scope["path"])
+
+    bench: Bench = serve(application, application_close_timeout=10)
+    for path in ("/ends", "/1", "/2"):
+        bench.exchange(request("GET", path)).reset()
+        bench.loop.advance(3)
+    bench.loop.advance(3)
+    assert cancelled == []
+    bench.loop.advance(1)
+    assert cancelled == ["/1"]
+    bench.loop.advance(3)
+    assert cancelled == ["/1", "/2"]
+    assert bench.loop.timers() == []

@@ -18,7 +18,12 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "daphne" / "__init__.py").read_text("utf-8"))[1]
 
 COMPILED = [
-    *[f"daphne/streams/{name}.py" for name in ("head", "response", "scope", "deadlines", "http", "writes")],
+    *[
+        f"daphne/streams/{name}.py"
+        for name in (
+            *("deadlines", "forwarded", "head", "http", "response", "scope", "signal", "websocket", "writes"),
+        )
+    ],
     *[
         f"daphne/protocols/{name}.py"
         for name in ("admission", "negotiation", "outflow", "site", "standard", "turns")

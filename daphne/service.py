@@ -189,6 +189,9 @@ class Service:
             await self._worker.drain()
         if self._lifespan is not None:
             await self._lifespan.shutdown(self.settings.graceful_timeout)
+        if self.site is not None and self.runner is not None:
+            self.site.schedule.close()
+            self.runner.close()
 
     async def _drain(self, site: Site, runner: Runner) -> None:
         """Tell every connection to end, WebSockets one after the other; return when all have ended."""

@@ -1,7 +1,7 @@
 """What the `tls` extension of ASGI says about a connection, whether the loop or pyOpenSSL does its TLS.
 
-Called by the protocols for each connection over TLS; calls the transport. It knows transports by their shape
-only.
+Called by the protocols for each connection; calls the transport. But for the loop's own without TLS, which
+are nearly all that there are without TLS, it knows transports by their shape only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import functools
 import ssl
 import sys
 from typing import Any
+
+from daphne.reactor.transports import LoopTransport
 
 MAXIMUM_WRAPPERS = 10
 
@@ -21,6 +23,8 @@ def tls_info(transport: Any) -> dict[str, Any] | None:
 
     Looks through Twisted's protocol wrappers (the PROXY protocol's is one) down to the first that encrypts.
     """
+    if type(transport) is LoopTransport:
+        return None
     twisted_tls = sys.modules.get("twisted.protocols.tls")
     for _ in range(MAXIMUM_WRAPPERS):
         loop_transport = getattr(transport, "loop_transport", None)

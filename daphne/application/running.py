@@ -47,6 +47,10 @@ class Runner:
         whose context variables it must not see."""
         self.streams: set[Stream] = set()
         """The streams whose application is still running."""
+        self._leaving: dict[Stream, float] = {}
+        """Those of them whose client has gone, and until when they may run; the first of them first."""
+        self._alarm: asyncio.TimerHandle | None = None
+        """For one of the `_leaving`, which may have ended: most end at once and need none of their own."""
         self.idle: Callable[[], None] | None = None
         """Called whenever the last running application has ended; set by a server that stops."""
 
@@ -83,27 +87,43 @@ class Runner:
                 logger.error("Application returned without a complete response to %s", describe(stream))
         finally:
             stream.task = None
-            if stream.timer is not None:
-                stream.timer.cancel()
+            _end_timer(stream)
+            self._leaving.pop(stream, None)
             self.streams.discard(stream)
             if self.idle is not None and not self.streams:
                 self.idle()
 
     def client_left(self, stream: Stream) -> None:
         """The client of `stream` has gone: the application gets `close_timeout` to end by itself."""
-        if stream.timer is not None:
-            stream.timer.cancel()
+        _end_timer(stream)
         if stream.task is not None:
-            stream.timer = self._loop.call_later(self._close_timeout, self._cancel, stream)
+            self._leaving.pop(stream, None)
+            self._leaving[stream] = until = self._loop.time() + self._close_timeout
+            if self._alarm is None:
+                self._alarm = self._loop.call_at(until, self._cancel_late)
 
-    def _cancel(self, stream: Stream) -> None:
-        if stream.task is not None:
-            logger.warning(
-                "Application instance %r for connection %s took too long to shut down and was killed.",
-                stream.task,
-                describe(stream),
-            )
-            stream.task.cancel()
+    def _cancel_late(self) -> None:
+        self._alarm = None
+        now = self._loop.time()
+        while self._leaving:
+            stream, until = next(iter(self._leaving.items()))
+            if until > now:
+                self._alarm = self._loop.call_at(until, self._cancel_late)
+                break
+            del self._leaving[stream]
+            if stream.task is not None:
+                logger.warning(
+                    "Application instance %r for connection %s took too long to shut down and was killed.",
+                    stream.task,
+                    describe(stream),
+                )
+                stream.task.cancel()
+
+    def close(self) -> None:
+        """Leave no timer behind, when no application runs any longer."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
     def cancel_all(self) -> list[asyncio.Task[None]]:
         """Cancel every application that still runs; their tasks."""
@@ -111,6 +131,12 @@ class Runner:
         for task in tasks:
             task.cancel()
         return tasks
+
+
+def _end_timer(stream: Stream) -> None:
+    if stream.timer is not None:
+        stream.timer.forget()
+        stream.timer = None
 
 
 def describe(stream: Stream) -> str:

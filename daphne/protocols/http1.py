@@ -63,7 +63,7 @@ class HTTP1Connection(Upgrading):
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client, however they are split."""
         if self._successor is not None:
-            self._successor.dataReceived(data)
+            self._pass_on(data)
             return
         if self._held:
             data = self._held + data

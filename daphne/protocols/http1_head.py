@@ -35,8 +35,8 @@ _CONTROLS: Final = bytes(63 if (code < 32 and code != 9) or code == 127 else cod
 _COMMON: Final = frozenset(
     b"accept accept-encoding accept-language cache-control connection content-type dnt host pragma priority "
     b"sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site "
-    b"sec-fetch-user sec-gpc te upgrade-insecure-requests user-agent x-forwarded-proto "
-    b"x-requested-with".split()
+    b"sec-fetch-user sec-gpc sec-websocket-extensions sec-websocket-version te upgrade "
+    b"upgrade-insecure-requests user-agent x-forwarded-proto x-requested-with".split()
 )
 """Fields of which many clients send the same few lines, as HPACK assumes; none that carries a secret."""
 _MOST_LINES = 1024

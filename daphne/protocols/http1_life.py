@@ -42,6 +42,7 @@ class ConnectionLife(ResponseWriting):
         "_checked",
         "_chunked",
         "_closing",
+        "_detours",
         "_half_close",
         "_head_begun",
         "_held",
@@ -79,6 +80,7 @@ class ConnectionLife(ResponseWriting):
         self.continue_due = False
         self._peer = peer
         self._successor: Any = None
+        self._detours = 0
         self._held = b""
         """Bytes that cannot be parsed yet: a head that is not complete, or what follows the request."""
         self._body = None
@@ -134,7 +136,6 @@ class ConnectionLife(ResponseWriting):
         self.site.connections.discard(self)
         self.site.admission.leave(self.transport)
         self._close_deadlines()
-        self._idle.forget()
         self._closing = True
         self._held = b""
         stream, self.stream = self.stream, None
@@ -144,9 +145,14 @@ class ConnectionLife(ResponseWriting):
         self.stop_writing()
 
     def _close_deadlines(self) -> None:
-        self._idle.close()
+        """Close all for good; nothing is left that refers back to this object."""
+        self._idle.forget()
+        self._end_request_deadlines()
+
+    def _end_request_deadlines(self) -> None:
         if self._pace is not None:
-            self._pace.close()
+            self._pace.forget()
+            self._pace = None
         if self._half_close is not None:
             self._half_close.cancel()
             self._half_close = None
@@ -234,7 +240,7 @@ class ConnectionLife(ResponseWriting):
         self._closing = True
         self._held = b""
         self._body = None
-        self._close_deadlines()
+        self._end_request_deadlines()
         if self._body_paused:
             self._resume_reading()
         self.transport.unregisterProducer()

@@ -16,6 +16,11 @@ from daphne.streams.response import check_response
 from daphne.streams.websocket import WebSocketStream
 from daphne.streams.wire import Socket
 
+_MOST_DETOURS = 4
+"""Pieces of data that make the detour; a successor gets the transport with the last of them,"""
+_LARGEST_DETOUR = 4096
+"""or with one of more bytes than these."""
+
 
 class Upgrading(ConnectionLife):
     """How another protocol takes the connection over."""
@@ -23,7 +28,7 @@ class Upgrading(ConnectionLife):
     __slots__ = ()
 
     def _become_http2(self, data: bytes) -> None:
-        self._idle.close()
+        self._close_deadlines()
         self.site.connections.discard(self)
         self._hand_over(self.site.http2_connection())
         self._successor.dataReceived(data)
@@ -67,11 +72,20 @@ class Upgrading(ConnectionLife):
         return socket
 
     def _hand_over(self, successor: Any) -> None:
-        """Give the transport to another protocol, for good."""
+        """Give the connection to another protocol, for good."""
         self._successor = successor
         self.transport.unregisterProducer()
-        # Where the transport lets itself be handed over there is no detour through this object from now on.
-        for attribute in ("wrappedProtocol", "protocol"):
-            if getattr(self.transport, attribute, None) is self:
-                setattr(self.transport, attribute, successor)
         successor.makeConnection(self.transport)
+
+    def _pass_on(self, data: bytes) -> None:
+        """Give bytes to the successor. After a while of that the transport does it without the detour through
+        this object, if it lets itself be handed over: not at once, since the loop then stops reading and
+        starts again, which takes it system calls, and many connections do not last.
+        """
+        self._detours += 1
+        if self._detours == _MOST_DETOURS or len(data) > _LARGEST_DETOUR:
+            for attribute in ("protocol", "wrappedProtocol"):
+                if getattr(self.transport, attribute, None) is self:
+                    setattr(self.transport, attribute, self._successor)
+                    break
+        self._successor.dataReceived(data)

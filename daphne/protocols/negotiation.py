@@ -7,12 +7,13 @@ the site run the application on it. The WebSocket handshake is judged here on th
 
 from __future__ import annotations
 
-import base64
 import binascii
+import functools
 import logging
 from typing import TYPE_CHECKING
 
 from daphne.errors import RequestRefused
+from daphne.streams.deadlines import Deadline
 from daphne.streams.head import RequestHead
 from daphne.streams.http import HTTPStream
 from daphne.streams.scope import ConnectionFacts
@@ -53,7 +54,7 @@ def check_upgrade(head: RequestHead) -> bytes:
     check_version(fields)
     key = fields.get(b"sec-websocket-key", b"")
     try:
-        if len(base64.b64decode(key, validate=True)) != 16:
+        if len(binascii.a2b_base64(key, strict_mode=True)) != 16:
             raise RequestRefused(400, "Sec-WebSocket-Key is not 16 bytes")
     except binascii.Error:
         raise RequestRefused(400, "Sec-WebSocket-Key is not base64") from None
@@ -98,6 +99,8 @@ def check_subprotocols(head: RequestHead) -> None:
         if name == b"sec-websocket-protocol"
         for item in value.split(b",")
     ]
+    if not offered:
+        return
     if len(set(offered)) != len(offered) or not all(_is_ascii_word(item) for item in offered):
         raise RequestRefused(400, "malformed Sec-WebSocket-Protocol")
 
@@ -127,7 +130,8 @@ def open_http(
         site.request_buffer_size,
     )
     if site.http_timeout:
-        stream.timer = site.loop.call_later(site.http_timeout, _time_out, site, stream)
+        stream.timer = Deadline(site.schedule, functools.partial(_time_out, site, stream))
+        stream.timer.set(site.http_timeout)
     return stream
 
 
@@ -148,20 +152,14 @@ def open_websocket(
     Raises RequestRefused(400) for malformed subprotocols.
     """
     check_subprotocols(head)
-    settings = site.settings
-    limits = [
-        limit
-        for limit in (settings.websocket_connect_timeout, settings.websocket_handshake_timeout)
-        if limit > 0
-    ]
     return WebSocketStream(
         wire,
         site.scopes.build("websocket", head, facts),
         site.loop,
         site.schedule,
-        subprotocols=settings.ws_protocols,
-        window=settings.websocket_max_queue,
-        connect_timeout=min(limits, default=0),
+        subprotocols=site.settings.ws_protocols,
+        window=site.settings.websocket_max_queue,
+        connect_timeout=site.connect_timeout,
         log=site.websocket_event,
     )
 

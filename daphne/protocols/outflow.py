@@ -74,7 +74,8 @@ class Outflow:
     def stop_writing(self) -> None:
         """The connection is gone: nobody waits any longer."""
         if self._write_deadline is not None:
-            self._write_deadline.close()
+            self._write_deadline.forget()
+            self._write_deadline = None
         self.resumeProducing()
 
     def flush_in_time(self) -> None:

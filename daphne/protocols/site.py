@@ -61,6 +61,9 @@ class Site:
         self.max_requests = settings.max_requests_per_connection
         self.read_buffer_size = settings.read_buffer_size
         self.request_buffer_size = settings.request_buffer_size
+        limits = (settings.websocket_connect_timeout, settings.websocket_handshake_timeout)
+        self.connect_timeout: float = min([limit for limit in limits if limit > 0], default=0.0)
+        """Seconds that an application has to answer an opening handshake; 0 for no limit."""
         self.loop: Any = loop
         self.schedule = Schedule(loop)
         self.start = start
@@ -83,7 +86,10 @@ class Site:
 
     def buildProtocol(self, addr: IAddress | None) -> HTTP1Connection | None:
         """A connection, HTTP/1.1 until its first bytes say otherwise; None for a peer that has too many."""
-        host = getattr(addr, "host", None)
+        return self.connectionFrom(getattr(addr, "host", None))
+
+    def connectionFrom(self, host: str | None) -> HTTP1Connection | None:
+        """The same for whoever knows the peer's IP address, or None for a unix socket."""
         if not self.admission.peer_may_enter(host):
             self.limit_fired("max_connections_per_peer", host)
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from math import inf
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -38,55 +39,64 @@ _pack_medium = struct.Struct("!BBH").pack
 _pack_long = struct.Struct("!BBQ").pack
 
 
+def _drop(message: str | bytes) -> None:
+    """Stands for the stream once the socket is closed."""
+
+
 @implementer(IPushProducer, IHalfCloseableProtocol)
 class WebSocketConnection(Outflow, WebSocketReader):
     """One open WebSocket. `transport` is Twisted's, or one HTTP/2 stream that looks like it."""
 
+    state = WebSocketReader.STATE_OPEN
+    handshake_fields: Headers = []
+    """What the answer to the handshake says beside the key; replaced, never changed."""
     _pinged_at = 0.0
-    _lifetime: Any = None
+    _lives_until = inf
+    """When `websocket_timeout` is over."""
+    _ends = False
+    """Whether the connection is to be cut when `_heartbeat` is due."""
 
     def __init__(self, stream: WebSocketStream) -> None:
         # Not Autobahn's __init__: its futures and transport details are not used.
-        self.site = self.factory.site
+        self.site = site = self.factory.site
         self.stream = stream
-        self.state = self.STATE_OPEN
-        self.handshake_fields: Headers = []
-        self._heard_at = self.site.loop.time()
-        self._heartbeat = Deadline(self.site.schedule, self._heartbeat_due)
+        self._heard_at = site.loop.time()
+        self._heartbeat = Deadline(site.schedule, self._heartbeat_due)
         self._deliver = stream.message_received
-        rate = self.site.settings.websocket_max_messages_per_second
+        rate = site.settings.websocket_max_messages_per_second
         if rate:
-            self._messages = Bucket(self.site.loop, rate, "websocket_max_messages_per_second")
+            self._messages = Bucket(site.loop, rate, "websocket_max_messages_per_second")
             self._deliver = self._deliver_at_rate
 
     def compress_with(self, extension: Any, agreed: str) -> None:
         """Compress messages with a permessage extension; `agreed` is the answer to the client's offer."""
         self._perMessageCompress = extension
-        self.handshake_fields.append((b"Sec-WebSocket-Extensions", agreed.encode("ascii")))
+        self.handshake_fields = [(b"Sec-WebSocket-Extensions", agreed.encode("ascii"))]
 
     # ---- the transport's calls -------------------------------------------------------------------
 
     def connectionMade(self) -> None:
         """The handshake is done and the transport is ours."""
         site = self.site
+        settings = site.settings
         site.connections.add(self)
         self.transport.registerProducer(self, True)
-        if site.settings.ping_interval > 0:
-            self._heartbeat.set(site.settings.ping_interval)
-        if site.settings.websocket_timeout > 0:
-            self._lifetime = site.loop.call_later(site.settings.websocket_timeout, self._lifetime_over)
+        if settings.websocket_timeout > 0:
+            self._lives_until = self._heard_at + settings.websocket_timeout
+        self._look_in(settings.ping_interval or inf, self._heard_at)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone: code 1006 unless a close frame came first."""
         self.state = self.STATE_CLOSED
         self.site.connections.discard(self)
         self.site.admission.leave(self.transport)
-        self._heartbeat.close()
-        if self._lifetime is not None:
-            self._lifetime.cancel()
+        self._heartbeat.forget()
         self._drop_input()
         self.stream.socket_closed(closecodes.ABNORMAL, "")
         self.stop_writing()
+        # Neither refers to the other any longer, so that both go without the garbage collector.
+        self.stream.socket = None
+        self._deliver = _drop
 
     def readConnectionLost(self) -> None:
         """The peer sends no more, not even a close frame."""
@@ -183,8 +193,7 @@ class WebSocketConnection(Outflow, WebSocketReader):
 
     def _abort_after(self, seconds: float) -> None:
         """Give the peer `seconds` for its part of the end."""
-        self._heartbeat.close()
-        self._heartbeat = Deadline(self.site.schedule, self.transport.abortConnection)
+        self._ends = True
         self._heartbeat.set(seconds)
 
     # ---- Socket: the stream's calls --------------------------------------------------------------
@@ -237,33 +246,39 @@ class WebSocketConnection(Outflow, WebSocketReader):
 
     # ---- time ------------------------------------------------------------------------------------
 
+    def _look_in(self, seconds: float, now: float) -> None:
+        """Let `_heartbeat` be due in `seconds`, or earlier at the end of the socket's life."""
+        seconds = min(seconds, self._lives_until - now)
+        if seconds < inf:
+            self._heartbeat.set(seconds)
+
     def _heartbeat_due(self) -> None:
         """Ping after `ping_interval` seconds without a byte; drop `ping_timeout` seconds after that."""
         settings, now = self.site.settings, self.site.loop.time()
-        if self._reading_paused or self.write_paused:
+        interval = settings.ping_interval or inf
+        if self._ends:
+            self.transport.abortConnection()
+        elif now >= self._lives_until:
+            logger.info("WebSocket from %s closed: it reached websocket_timeout", self.stream.scope["client"])
+            self.stream.close_with(closecodes.NORMAL)
+        elif self._reading_paused or self.write_paused:
             self._pinged_at = 0.0
-            self._heartbeat.set(settings.ping_interval)
+            self._look_in(interval, now)
         elif self._heard_at < self._pinged_at and settings.ping_timeout > 0:
             due = self._pinged_at + settings.ping_timeout
             if due > now:
-                self._heartbeat.set(due - now)
+                self._look_in(due - now, now)
             else:
                 logger.info("WebSocket from %s dropped: no pong in ping_timeout", self.stream.scope["client"])
                 self.transport.abortConnection()
-        elif self._heard_at + settings.ping_interval > now:
+        elif self._heard_at + interval > now:
             self._pinged_at = 0.0
-            self._heartbeat.set(self._heard_at + settings.ping_interval - now)
+            self._look_in(self._heard_at + interval - now, now)
         else:
             # Not the time of the last byte any more: a pong may come at the same tick as its ping.
             self._pinged_at, self._heard_at = now, 0.0
             self.transport.write(b"\x89\x04" + int(now * 1000).to_bytes(8, "big")[-4:])
-            waits = [settings.ping_interval, *([settings.ping_timeout] if settings.ping_timeout > 0 else [])]
-            self._heartbeat.set(min(waits))
-
-    def _lifetime_over(self) -> None:
-        self._lifetime = None
-        logger.info("WebSocket from %s closed: it reached websocket_timeout", self.stream.scope["client"])
-        self.stream.close_with(closecodes.NORMAL)
+            self._look_in(min(interval, settings.ping_timeout if settings.ping_timeout > 0 else inf), now)
 
     def drain(self) -> None:
         """The server stops (RFC 6455 section 7.4.1, 1001)."""

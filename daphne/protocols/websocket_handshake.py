@@ -6,7 +6,7 @@ WebSocketConnection that takes over.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 def handshake_accept(key: bytes) -> bytes:
     """The value of Sec-WebSocket-Accept for the client's key (RFC 6455 section 4.2.2, point 5.4)."""
-    return base64.b64encode(hashlib.sha1(key + _MAGIC).digest())
+    return binascii.b2a_base64(hashlib.sha1(key + _MAGIC).digest(), newline=False)
 
 
 class WebSocketFactory(WebSocketServerFactory):  # type: ignore[misc]

@@ -1,8 +1,8 @@
 """Reading WebSocket frames: a short path for the usual whole frames, and Autobahn's parser behind it.
 
 The part of a WebSocketConnection that turns bytes into messages. Autobahn's own parser takes whatever is not
-a complete, masked ping or pong or unfragmented, uncompressed data frame within the limits: close frames,
-fragments, compressed messages and every violation. Only this file touches the insides of that parser.
+a complete, masked control frame or unfragmented, uncompressed data frame within the limits: fragments,
+compressed messages and every violation. Only this file touches the insides of that parser.
 
 A large frame that does not come whole (websocket_large) is read by the transport into the memory that the
 application gets, where the transport can do that; and while such frames follow each other, what comes between
@@ -215,13 +215,15 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
             if self._frames_left <= 0 or self._reading_paused:
                 return data[at:]
             first, second = data[at], data[at + 1]
-            if first in (0x89, 0x8A) and 0x80 <= second <= 0xFD:
+            # A close frame of one byte is a violation.
+            if 0x88 <= first <= 0x8A and 0x80 <= second <= 0xFD and (first != 0x88 or second != 0x81):
                 end = at + 6 + (second & 0x7F)
                 if end > size:
                     self._hold(data[at:], end - at)
                     return b""
-                payload = unmask(data[at + 2 : at + 6], data[at + 6 : end])
-                (self._onPing if first == 0x89 else self._onPong)(payload)
+                self._take_control(first, unmask(data[at + 2 : at + 6], data[at + 6 : end]))
+                if self._muted:
+                    return b""
                 at = end
                 continue
             if first not in (0x81, 0x82) or second < 0x80 or self._perMessageCompress is not None:
@@ -255,13 +257,23 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
             elif not self._deliver_text(payload):
                 return b""
         rest = data[at:] if at else data
-        plain = (0x89, 0x8A) if self._perMessageCompress is not None else (0x81, 0x82, 0x89, 0x8A)
+        plain = b"\x88\x89\x8a" if self._perMessageCompress is not None else b"\x81\x82\x88\x89\x8a"
         short = 0 < len(rest) < 6 and rest[0] in plain
         if short and (len(rest) == 1 or rest[1] >= 0x80):
             self._hold(rest, 2 if len(rest) == 1 else 6)
             return b""
         self._with_autobahn = bool(rest)
         return rest
+
+    def _take_control(self, first: int, payload: bytes) -> None:
+        """Take a whole control frame, as Autobahn's parser does at the end of one."""
+        if first == 0x89:
+            self._onPing(payload)
+        elif first == 0x8A:
+            self._onPong(payload)
+        else:
+            code = int.from_bytes(payload[:2], "big") if payload else None
+            self.onCloseFrame(code, payload[2:] or None)
 
     def _deliver_text(self, payload: bytes) -> bool:
         """Hand a text message on; False if it is none, which fails the connection."""

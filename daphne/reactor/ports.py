@@ -14,6 +14,7 @@ import asyncio
 import functools
 import logging
 import socket
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -72,6 +73,15 @@ def run_now(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise RuntimeError("create_server waited for something")
 
 
+def _is_one_address(listener: socket.socket, sockaddr: Any) -> bool:
+    """Whether the connections of a socket all have its own address: not if it listens on every interface,
+    nor if the kernel hands it connections to other hosts (IP_TRANSPARENT).
+    """
+    if sys.platform != "linux" or listener.family != socket.AF_INET or sockaddr[0] == "0.0.0.0":
+        return False
+    return not listener.getsockopt(socket.IPPROTO_IP, socket.IP_TRANSPARENT)
+
+
 @implementer(interfaces.IListeningPort)
 class LoopPort:
     """A listening socket and the `factory` that builds the protocols of its connections."""
@@ -90,7 +100,10 @@ class LoopPort:
         self.loop = loop
         self.factory = factory
         self._listener = listener
-        self._host = twisted_address(listener.getsockname())
+        sockaddr = listener.getsockname()
+        self._host = twisted_address(sockaddr)
+        self.sockname = sockaddr if _is_one_address(listener, sockaddr) else None
+        """The sockname of every connection, where that is known beforehand."""
         self._backlog = backlog
         self._cleanup = cleanup
         self._server: Any = None

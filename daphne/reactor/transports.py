@@ -16,7 +16,7 @@ import logging
 import socket
 import struct
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from twisted.internet import error, interfaces
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -55,6 +55,34 @@ def twisted_address(sockaddr: Any) -> Address:
         host = socket.getnameinfo(sockaddr, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
         return IPv6Address("TCP", host, *sockaddr[1:])
     return IPv6Address("TCP", *sockaddr)
+
+
+def _build_protocol(factory: Any, sockaddr: Any) -> Any:
+    """The factory's protocol for a peer; None if it wants none.
+
+    A factory that needs no more than the peer's IP address (None for a unix socket) says so by having
+    `connectionFrom`: then there is no address object to be made.
+    """
+    build = getattr(factory, "connectionFrom", None)
+    if build is None:
+        return factory.buildProtocol(twisted_address(sockaddr))
+    if not isinstance(sockaddr, tuple):
+        return build(None)
+    scoped = len(sockaddr) > 2 and sockaddr[3]
+    return build(getattr(twisted_address(sockaddr), "host", None) if scoped else sockaddr[0])
+
+
+_half_closing: Final[dict[Any, bool]] = {}
+"""Classes of protocols, and whether they are IHalfCloseableProtocol: zope takes a while to say so."""
+
+
+def _knows_half_close(protocol: Any) -> bool:
+    """Whether the protocol is an IHalfCloseableProtocol, by its class or by itself."""
+    kind = type(protocol)
+    known = _half_closing.get(kind)
+    if known is None:
+        known = _half_closing[kind] = interfaces.IHalfCloseableProtocol.implementedBy(kind)
+    return known or interfaces.IHalfCloseableProtocol.providedBy(protocol)
 
 
 def discard(data: bytes) -> None:
@@ -121,7 +149,7 @@ class LoopTransport:
             return
         self.connected = True
         try:
-            protocol = self.port.factory.buildProtocol(twisted_address(self._peer))
+            protocol = _build_protocol(self.port.factory, self._peer)
             if protocol is None:
                 loop_transport.close()
                 return
@@ -135,7 +163,7 @@ class LoopTransport:
     def eof_received(self) -> bool:
         """End of input: a protocol that knows half-closed connections keeps its way out, others close."""
         self._end_of_input = True
-        if not interfaces.IHalfCloseableProtocol.providedBy(self._protocol):
+        if not _knows_half_close(self._protocol):
             return False
         self._protocol.readConnectionLost()
         return True
@@ -263,7 +291,7 @@ class LoopTransport:
             return
         self.write = discard
         self._end_output()
-        if interfaces.IHalfCloseableProtocol.providedBy(self._protocol):
+        if _knows_half_close(self._protocol):
             self.port.loop.call_soon(self._protocol.writeConnectionLost)
 
     def _end_output(self) -> None:
@@ -274,7 +302,8 @@ class LoopTransport:
 
     def socketNames(self) -> tuple[Any, Any]:
         """What `getpeername` and `getsockname` say, for protocols that can do without address objects."""
-        return self._peer, self.loop_transport.get_extra_info("sockname")
+        own = self.port.sockname
+        return self._peer, self.loop_transport.get_extra_info("sockname") if own is None else own
 
     def getPeer(self) -> Address:
         return twisted_address(self._peer)

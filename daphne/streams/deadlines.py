@@ -14,15 +14,22 @@ from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
 _NOT_ENTERED: Final = -1
+_SPARED: Final = 32
+"""Entries of deadlines that have left which may stay beside as many as wait: it costs to look for them."""
 
 
 class Schedule:
-    """The deadlines of one loop, the first one in front."""
+    """The deadlines of one loop, the first one in front.
 
-    __slots__ = ("_armed_for", "_firing", "_heap", "_next_number", "_timer", "_waiting", "loop")
+    Its timer stays armed when the last deadline leaves: connections come and go, and to be woken once in vain
+    costs less than a timer for each.
+    """
+
+    __slots__ = ("_armed_for", "_firing", "_heap", "_loop", "_next_number", "_timer", "_waiting", "time")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop: Any = loop
+        self._loop: Any = loop
+        self.time: Any = loop.time
         self._heap: list[tuple[float, int]] = []
         """Times, each with the number of a deadline that may have left since."""
         self._waiting: dict[int, Deadline] = {}
@@ -30,6 +37,10 @@ class Schedule:
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for = 0.0
         self._firing = False
+
+    def __len__(self) -> int:
+        """How many deadlines are set."""
+        return len(self._waiting)
 
     def enter(self, at: float, deadline: Deadline) -> int:
         """Look at `deadline` at that time of the loop; a number to leave by."""
@@ -44,15 +55,20 @@ class Schedule:
     def leave(self, number: int) -> None:
         """Do not look at that deadline."""
         del self._waiting[number]
-        if not self._firing and len(self._heap) > 2 * len(self._waiting):
+        if not self._firing:
             self._tidy()
-            if not self._heap:
-                self._arm()
+
+    def close(self) -> None:
+        """Leave no timer behind; a deadline that is set later arms it again."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _tidy(self) -> None:
-        """Throw out those that have left: they are more than those that wait."""
-        self._heap = [entry for entry in self._heap if entry[1] in self._waiting]
-        heapify(self._heap)
+        """Throw out those that have left once they are many more than those that wait."""
+        if len(self._heap) > 2 * len(self._waiting) + _SPARED:
+            self._heap = [entry for entry in self._heap if entry[1] in self._waiting]
+            heapify(self._heap)
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -60,22 +76,25 @@ class Schedule:
             self._timer = None
         if self._heap:
             self._armed_for = self._heap[0][0]
-            self._timer = self.loop.call_at(self._armed_for, self._fire)
+            self._timer = self._loop.call_at(self._armed_for, self._fire)
 
     def _fire(self) -> None:
         self._timer = None
         self._firing = True
-        now = self.loop.time()
+        now = self.time()
         try:
-            while self._heap and self._heap[0][0] <= now:
-                _, number = heappop(self._heap)
-                deadline = self._waiting.pop(number, None)
+            while self._heap:
+                at, number = self._heap[0]
+                deadline = self._waiting.get(number)
+                if deadline is not None and at > now:
+                    break
+                heappop(self._heap)
                 if deadline is not None:
+                    del self._waiting[number]
                     deadline.look(now)
         finally:
             self._firing = False
-            if len(self._heap) > 2 * len(self._waiting):
-                self._tidy()
+            self._tidy()
             self._arm()  # also if one raises: the others have theirs in the next turn
 
 
@@ -93,7 +112,7 @@ class Deadline:
 
     def set(self, seconds: float) -> None:
         """Expire `seconds` from now, in place of any time set before."""
-        at: float = self._schedule.loop.time() + seconds
+        at: float = self._schedule.time() + seconds
         self._at = at
         if self._number != _NOT_ENTERED:
             if at >= self._entered_for:
@@ -106,7 +125,7 @@ class Deadline:
         not set stays so.
         """
         if self._at is not None:
-            self._at = min(self._at + seconds, self._schedule.loop.time() + most)
+            self._at = min(self._at + seconds, self._schedule.time() + most)
 
     def clear(self) -> None:
         """Do not expire."""

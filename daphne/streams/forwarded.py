@@ -24,11 +24,11 @@ _PAIR = re.compile(r"\s*([A-Za-z]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]*))\s*")
 class TrustedProxies:
     """The peers whose forwarded headers count: IP addresses, networks, `unix`, `*` (all) or `none`."""
 
-    __slots__ = ("_all", "_networks", "_unix", "_verdicts")
+    __slots__ = ("_all", "_networks", "_unix_peers", "_verdicts")
 
     def __init__(self, peers: tuple[str, ...]) -> None:
         self._all = "*" in peers
-        self._unix = self._all or "unix" in peers
+        self._unix_peers = self._all or "unix" in peers
         self._verdicts: dict[str, bool] = {}
         try:
             self._networks = [
@@ -42,7 +42,7 @@ class TrustedProxies:
     def trusts(self, host: str | None) -> bool:
         """Whether the peer at IP address `host` is trusted; None stands for a unix socket."""
         if host is None:
-            return self._unix
+            return self._unix_peers
         if self._all:
             return True
         verdict = self._verdicts.get(host)

@@ -76,6 +76,19 @@ def token_list(value: bytes) -> list[bytes]:
     return [token for item in value.lower().split(b",") if (token := item.strip(b" \t"))]
 
 
+_known_lists: Final[dict[bytes, tuple[bytes, ...]]] = {}
+"""What `Connection` and `Upgrade` have said, and the elements of it: always one of a few things."""
+
+
+def _tokens(value: bytes) -> tuple[bytes, ...]:
+    known = _known_lists.get(value)
+    if known is None:
+        known = tuple(token_list(value))
+        if len(_known_lists) < _MOST_NAMES and len(value) <= 64:
+            _known_lists[value] = known
+    return known
+
+
 def is_authority(value: bytes) -> bool:
     """Whether `value` is a well-formed `host [":" port]` (RFC 9110 section 7.2, RFC 3986 section 3.2)."""
     match = _AUTHORITY.fullmatch(value)
@@ -148,7 +161,7 @@ class RequestHead:
                 _check_host(value)
             self.host = value
         elif name == b"connection":
-            self.connection += tuple(token_list(value))
+            self.connection += _tokens(value)
         elif name == b"content-length":
             if self.content_length is not None:
                 raise RequestRefused(400, "more than one Content-Length field")
@@ -163,7 +176,7 @@ class RequestHead:
                 raise RequestRefused(400, "a transfer coding other than chunked alone")
             self.chunked = self.framed = True
         elif name == b"upgrade":
-            self.upgrade += tuple(token_list(value))
+            self.upgrade += _tokens(value)
             self.framed = True
         elif name == b"expect":
             if value.lower() != b"100-continue":

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from daphne.errors import ApplicationError, ClientDisconnected
 from daphne.streams import http_calls
+from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_fields, check_plain_fields, check_response
@@ -81,7 +82,7 @@ class HTTPStream:
         """`window`: unread body bytes at which reading pauses. `event_size`: size of body events, or None."""
         self.scope = scope
         self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self.timer: Deadline | None = None
         """The time limit of the whole exchange, where there is one."""
         self.started_at = loop.time()
         self.response: ResponseHead | None = None

@@ -24,7 +24,7 @@ async def receive(stream: HTTPStream) -> Event:
         event = stream.next_event()
         if event is not None:
             return event
-        await stream.arrival().wait()
+        await stream.arrival().waiter()
 
 
 async def send(stream: HTTPStream, event: Event) -> None:

@@ -23,6 +23,10 @@ _HTTP_EXTENSIONS: dict[str, dict[str, Any]] = {
     "http.response.pathsend": {},
 }
 _WEBSOCKET_EXTENSIONS: dict[str, dict[str, Any]] = {"websocket.http.response": {}}
+_KEYS = (
+    *("type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path"),
+    *("headers", "client", "server", "extensions"),
+)
 _PLAIN = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
 
@@ -62,7 +66,9 @@ class ScopeBuilder:
             self.names = ForwardedNames(
                 settings.proxy_headers_host, settings.proxy_headers_port, settings.proxy_headers_proto
             )
-        self._root_path = settings.root_path
+        self._empty: Scope = dict.fromkeys(_KEYS)
+        self._empty["type"] = self._empty["scheme"] = "http"
+        self._empty["root_path"] = settings.root_path
         self._complete = settings.scope_extensions
         self.state: dict[str, Any] | None = None
         """What the application put into lifespan's `state`; each scope gets a shallow copy (ASGI lifespan,
@@ -101,21 +107,12 @@ class ScopeBuilder:
 
     def _base(self, connection: ConnectionFacts) -> Scope:
         """A scope of the connection with room for what differs from request to request."""
-        return {
-            "type": "http",
-            "asgi": None,
-            "http_version": None,
-            "method": None,
-            "scheme": "https" if connection.secure else "http",
-            "path": None,
-            "raw_path": None,
-            "query_string": None,
-            "root_path": self._root_path,
-            "headers": None,
-            "client": connection.client,
-            "server": connection.server,
-            "extensions": None,
-        }
+        base = self._empty.copy()
+        if connection.secure:
+            base["scheme"] = "https"
+        base["client"] = connection.client
+        base["server"] = connection.server
+        return base
 
     def _believe(self, scope: Scope, head: RequestHead) -> None:
         """Let what a trusted peer says about client, scheme and root path stand in place of our own view."""

@@ -26,15 +26,19 @@ class Signal:
         self._loop = loop
         self._waiters: list[asyncio.Future[None]] = []
 
-    async def wait(self) -> None:
-        """Return after the next `fire()`. Cancelling one waiter leaves the others waiting."""
+    def waiter(self) -> asyncio.Future[None]:
+        """A future that is done after the next `fire()`. Whoever awaits it may be cancelled; the others go on
+        waiting.
+        """
+        while self._waiters and self._waiters[-1].done():  # somebody has been cancelled, time and again
+            self._waiters.pop()
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+        return waiter
+
+    async def wait(self) -> None:
+        """Return after the next `fire()`."""
+        await self.waiter()
 
     def fire(self) -> None:
         """Wake all who wait now."""

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from types import MethodType
+from typing import Any, Final
 
 from daphne.errors import ApplicationError, ClientDisconnected
-from daphne.streams import closecodes
+from daphne.streams import closecodes, websocket_calls
 from daphne.streams.deadlines import Deadline, Schedule
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_plain_fields, check_response
@@ -25,6 +26,10 @@ from daphne.streams.wire import HandshakeWire, Socket
 from daphne.streams.writes import LARGE
 
 Event = dict[str, Any]
+Pending = Coroutine[Any, Any, None]
+
+_receive: Final = websocket_calls.receive
+_send: Final = websocket_calls.send
 
 _PER_MESSAGE = 32
 """What a queued message counts beside its length, so that a flood of tiny ones is bounded too."""
@@ -38,22 +43,6 @@ class WebSocketStream:
     """
 
     kind = "websocket"
-    task: asyncio.Task[None] | None = None
-    timer: asyncio.TimerHandle | None = None
-    response: ResponseHead | None = None
-    sent = 0
-    socket: Socket | None = None
-    complete = False
-    """Whether the handshake has been refused and the refusal written to its end."""
-    disconnected = False
-    _reading_paused = False
-    _queued = 0
-    _calls = 0
-    _in_line = 0
-    """Events that wait until it is their turn to be written."""
-    _told_connect = False
-    _close_event: Event | None = None
-    _arrival: Signal | None = None
 
     def __init__(
         self,
@@ -73,7 +62,24 @@ class WebSocketStream:
         "disconnected", once each.
         """
         self.scope = scope
-        self._wire = wire
+        self.task: asyncio.Task[None] | None = None
+        self.timer: Deadline | None = None
+        self.response: ResponseHead | None = None
+        self.sent = 0
+        self.socket: Socket | None = None
+        self.complete = False
+        """Whether the handshake has been refused and the refusal written to its end."""
+        self.disconnected = False
+        self._reading_paused = False
+        self._queued = 0
+        self._calls = 0
+        self.in_line = 0
+        """Events that wait until it is their turn to be written."""
+        self._told_connect = False
+        self._close_event: Event | None = None
+        self._arrival: Signal | None = None
+        self._wire: Any = wire
+        """None once the handshake is accepted."""
         self._loop = loop
         self._subprotocols = subprotocols
         self._window = window
@@ -114,32 +120,40 @@ class WebSocketStream:
         """The connection is gone before the handshake was complete."""
         self.socket_closed(closecodes.ABNORMAL, "")
 
-    client_half_closed = client_left
+    def client_half_closed(self) -> None:
+        """A client that sends no more sends no frames either."""
+        self.client_left()
 
     def body_received(self, data: bytes, complete: bool) -> None:
         """A handshake has no body; nothing to do."""
 
     # ---- receive ---------------------------------------------------------------------------------
 
-    async def receive(self) -> Event:
-        """The next ASGI event: `websocket.connect`, then `websocket.receive` per message, then
-        `websocket.disconnect`.
-        """
+    @property
+    def receive(self) -> Callable[[], Coroutine[Any, Any, Event]]:
+        """ASGI's `receive` (websocket_calls.receive)."""
+        return MethodType(_receive, self)
+
+    def next_event(self) -> Event | None:
+        """The next event for the application; None if it has to await `something()` first."""
         if not self._told_connect:
             self._told_connect = True
             return {"type": "websocket.connect"}
-        while True:
-            if self._messages:
-                self._calls += 1
-                if not self._calls % MESSAGES_IN_A_ROW:
-                    await asyncio.sleep(0)
-                    continue
+        if self._messages:
+            self._calls += 1
+            if self._calls % MESSAGES_IN_A_ROW:
                 return self._message_event(self._messages.popleft())
-            if self._close_event is not None:
-                return dict(self._close_event)
-            if self._arrival is None:
-                self._arrival = Signal(self._loop)
-            await self._arrival.wait()
+        elif self._close_event is not None:
+            return self._close_event.copy()
+        return None
+
+    def something(self) -> Awaitable[None]:
+        """Done when there may be an event: after a turn for others, or when something has arrived."""
+        if self._messages:
+            return asyncio.sleep(0)
+        if self._arrival is None:
+            self._arrival = Signal(self._loop)
+        return self._arrival.waiter()
 
     def _message_event(self, message: str | bytes) -> Event:
         self._queued -= len(message) + _PER_MESSAGE
@@ -153,21 +167,22 @@ class WebSocketStream:
 
     # ---- send ------------------------------------------------------------------------------------
 
-    async def send(self, event: Event) -> None:
-        """Take one ASGI event from the application.
+    @property
+    def send(self) -> Callable[[Event], Pending]:
+        """ASGI's `send` (websocket_calls.send)."""
+        return MethodType(_send, self)
 
-        Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself
-        or at this point, and ClientDisconnected once the socket is closed.
+    def take(self, event: Event) -> Pending | None:
+        """Take one event of the application's; what it has to wait for then, if anything.
+
+        Raises ApplicationError or ClientDisconnected, as websocket_calls.send says.
         """
-        if self._in_line and self.socket is not None and not self.socket.writes.granted:
-            await self._send_in_turn(event)
-            return
+        if self.in_line and self.socket is not None and not self.socket.writes.granted:
+            return websocket_calls.send_in_turn(self, self.socket.writes, event)
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
             raise self._refusal(event)
-        pending = step(self, event)
-        if pending is not None:
-            await pending
+        return step(self, event)
 
     def _refusal(self, event: Event) -> Exception:
         if self.disconnected or self._steps is _CLOSED:
@@ -183,8 +198,9 @@ class WebSocketStream:
         self._stop_waiting()
         self._steps = _OPEN
         self._log("connected", self)
+        wire, self._wire = self._wire, None
         # The socket may deliver early frames, or its end, before this returns.
-        self._wire.accept_websocket(self, subprotocol, headers)
+        wire.accept_websocket(self, subprotocol, headers)
 
     def _choose(self, wanted: Any) -> str | None:
         offered = self.scope["subprotocols"]
@@ -196,7 +212,7 @@ class WebSocketStream:
             )
         return str(wanted)
 
-    def _send_message(self, event: Event) -> Coroutine[Any, Any, None] | None:
+    def _send_message(self, event: Event) -> Pending | None:
         text, data = event.get("text"), event.get("bytes")
         socket = self.socket
         assert socket is not None
@@ -211,32 +227,12 @@ class WebSocketStream:
                 raise ApplicationError(f"`bytes` expected to be `bytes`, but got `{type(data)}`")
             payload = bytes(data)
         if len(payload) > LARGE and not socket.writes.take(len(payload)):
-            return self._send_in_turn(event)
+            return websocket_calls.send_in_turn(self, socket.writes, event)
         socket.send_message(payload, text is None)
         if socket.write_paused:
             return socket.writable()
         self._calls += 1
         return None if self._calls % MESSAGES_IN_A_ROW else asyncio.sleep(0)
-
-    async def _send_in_turn(self, event: Event) -> None:
-        """Take an event of which others are in front (streams/writes.py)."""
-        socket = self.socket
-        assert socket is not None
-        self._in_line += 1
-        try:
-            await socket.writes.turn()
-        finally:
-            self._in_line -= 1
-        step = self._steps.get(event["type"])
-        if step is None or self.disconnected:
-            raise self._refusal(event)
-        socket.writes.granted = True
-        try:
-            pending = step(self, event)
-        finally:
-            socket.writes.granted = False
-        if pending is not None:
-            await pending
 
     def _close(self, event: Event) -> None:
         code = event.get("code")
@@ -250,8 +246,8 @@ class WebSocketStream:
 
     def _close_socket(self, code: int, reason: str) -> None:
         self._steps = _CLOSED
-        assert self.socket is not None
         if not self.disconnected:
+            assert self.socket is not None
             self.socket.close(code, closecodes.reason_bytes(reason))
 
     def _reject(self, event: Event) -> None:
@@ -262,7 +258,7 @@ class WebSocketStream:
         self.response = check_response(event.get("status"), event.get("headers") or ())
         self._steps = _DENYING
 
-    def _deny_body(self, event: Event) -> Coroutine[Any, Any, None] | None:
+    def _deny_body(self, event: Event) -> Pending | None:
         body, more = event.get("body", b""), bool(event.get("more_body", False))
         head = self.response
         if type(body) is not bytes:
@@ -368,7 +364,7 @@ class WebSocketStream:
         self.answer(500)
 
 
-_Steps = dict[str, Callable[[WebSocketStream, Event], Coroutine[Any, Any, None] | None]]
+_Steps = dict[str, Callable[[WebSocketStream, Event], Pending | None]]
 
 _CONNECTING: _Steps = {
     "websocket.accept": WebSocketStream._accept,

@@ -28,6 +28,9 @@ LARGEST_READ = 262144
 class MemoryPort:
     """A port of `factory` that connections in memory come in by."""
 
+    sockname: Any = None
+    """Each connection is asked for its own."""
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, factory: Any, address: Address = ("127.0.0.1", 8000)
     ) -> None:

@@ -160,9 +160,32 @@ def test_an_application_that_stays_after_a_refusal_is_cancelled(serve: Any) -> N
     assert cancelled
 
 
-def test_a_request_that_never_reaches_the_application_leaves_no_timer(serve: Any) -> None:
+def test_a_request_that_never_reaches_the_application_leaves_no_deadline(serve: Any) -> None:
     bench: Bench = serve(answering(), http_timeout=100)
     connection = bench.exchange(request("POST", "/", "Transfer-Encoding: chunked") + b"no size\r\n")
     connection.reset()
     bench.loop.settle()
+    assert len(bench.server.service.site.schedule) == 0
+
+
+def test_each_application_has_its_own_time_to_end(serve: Any) -> None:
+    """One alarm serves all: those whose clients left later go on, and one that has ended is no matter."""
+    cancelled: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.sleep(7 if scope["path"] == "/ends" else 1000)
+        except asyncio.CancelledError:
+            cancelled.append(scope["path"])
+
+    bench: Bench = serve(application, application_close_timeout=10)
+    for path in ("/ends", "/1", "/2"):
+        bench.exchange(request("GET", path)).reset()
+        bench.loop.advance(3)
+    bench.loop.advance(3)
+    assert cancelled == []
+    bench.loop.advance(1)
+    assert cancelled == ["/1"]
+    bench.loop.advance(3)
+    assert cancelled == ["/1", "/2"]
     assert bench.loop.timers() == []

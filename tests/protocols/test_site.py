@@ -143,17 +143,27 @@ class Numbered:
         return self.number
 
 
-@pytest.mark.parametrize(("limit", "short_from"), [(80, 70), (1000, 984), (resource.RLIM_INFINITY, None)])
-def test_descriptors_that_run_out(
-    limit: int, short_from: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("limit", "last"), [(10, 9), (80, 70), (1000, 984)])
+def test_descriptors_that_run_out(limit: int, last: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That few are left is seen while half of those are left, and then for every connection."""
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (limit, limit))
     found: list[int] = []
     admission = Admission(0, 0)
     admission.short = found.append
     for descriptor in range(1000):
         admission.enter(Numbered(descriptor), "a")
-    assert (found[0] if found else None) == short_from
+    assert last <= found[0] < last + max((limit - last) // 2, 1)
+    assert found == list(range(found[0], 1000))
+
+
+def test_descriptors_without_end_or_interest(monkeypatch: pytest.MonkeyPatch) -> None:
+    Admission(0, 0).enter(Numbered(10**9), "a")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY,) * 2)
+    found: list[int] = []
+    admission = Admission(0, 0)
+    admission.short = found.append
+    admission.enter(Numbered(10**9), "a")
+    assert found == []
 
 
 def test_what_alpn_offers(serve: Serve) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
+from autobahn.twisted.websocket import WebSocketServerProtocol
 
 from daphne.testing.frames import (
     BINARY,
@@ -288,4 +291,40 @@ def test_after_a_violation_the_client_may_still_read_why(serve: Serve) -> None:
     assert not socket.connection.was_reset
     socket.loop.advance(0.2)
     assert socket.connection.was_reset
+    socket.finish()
+
+
+# ---- what a connection leaves behind, and how it is taken over -----------------------------------------
+
+
+def test_a_closed_websocket_does_not_wait_for_the_garbage_collector(serve: Serve) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        socket = Open(serve, websocket_max_messages_per_second=100)
+        socket.write(client_frame(TEXT, b"hi"))
+        assert socket.receive()["text"] == "hi"
+        socket.write(close_frame(1000))
+        socket.finish()
+        assert socket.connection.ended
+        left = [thing for thing in gc.get_objects() if issubclass(type(thing), WebSocketServerProtocol)]
+    finally:
+        gc.enable()
+    assert left == []
+
+
+@pytest.mark.parametrize(("sizes", "taken_over"), [((1, 1, 1), False), ((1, 1, 1, 1), True), ((5000,), True)])
+def test_the_transport_changes_hands_when_it_is_worth_it(
+    serve: Serve, sizes: tuple[int, ...], taken_over: bool
+) -> None:
+    socket = Open(serve)
+    (protocol,) = socket.bench.server.service.site.connections
+    for size in sizes:
+        socket.write(client_frame(BINARY, b"x" * size))
+        assert len(socket.receive()["bytes"]) == size
+    assert (protocol.transport.protocol is protocol) == taken_over
+    socket.write(client_frame(BINARY, b"last"))
+    assert socket.receive()["bytes"] == b"last"
+    socket.connection.reset()
+    assert socket.receive()["type"] == "websocket.disconnect"
     socket.finish()

@@ -106,6 +106,18 @@ def test_listens_on_ipv6(served: ServedReactor) -> None:
     client.close()
 
 
+def test_its_connections_name_their_own_end(served: ServedReactor) -> None:
+    """Known beforehand where it listens on one address, asked for where on all."""
+    for description, known in (("tcp:0:interface=127.0.0.1", True), ("tcp:0", False)):
+        factory = Events(Told)
+        port = served.listen(description, factory)
+        own = ("127.0.0.1", port.getHost().port)
+        assert port.sockname == (own if known else None)
+        with socket.create_connection(own) as client:
+            transport = factory.next("made")[0].transport
+            assert served.call(transport.socketNames) == (client.getsockname(), own)
+
+
 def test_listens_with_a_twisted_binding(served: ServedReactor) -> None:
     """Two servers share a port that way (SO_REUSEPORT)."""
     tcp = pytest.importorskip("twisted.internet.tcp")

@@ -76,13 +76,28 @@ def test_extending(loop: ClockLoop) -> None:
     assert times == [20]
 
 
-def test_a_closed_deadline_gives_its_timer_back(loop: ClockLoop) -> None:
+def test_a_closed_deadline_leaves_one_timer_that_is_spent_in_vain(loop: ClockLoop) -> None:
     deadline, times = watched(loop)
     deadline.set(5)
     deadline.close()
+    deadline.set(7)
+    deadline.close()
+    assert len(loop.timers()) == 1
+    loop.advance(5)
+    assert (loop.timers(), times) == ([], [])
+
+
+def test_a_closed_schedule_leaves_no_timer_and_can_go_on(loop: ClockLoop) -> None:
+    schedule, times = Schedule(loop), list[float]()
+    deadline = Deadline(schedule, lambda: times.append(loop.time()))
+    schedule.close()
+    deadline.set(5)
+    schedule.close()
     assert loop.timers() == []
+    deadline.close()
+    deadline.set(7)
     loop.advance(10)
-    assert times == []
+    assert times == [7]
 
 
 def test_a_deadline_may_set_itself_again_when_it_expires(loop: ClockLoop) -> None:
@@ -99,7 +114,7 @@ def test_a_deadline_may_set_itself_again_when_it_expires(loop: ClockLoop) -> Non
     deadline.close()
 
 
-def test_one_timer_serves_all_and_goes_with_the_last(loop: ClockLoop) -> None:
+def test_one_timer_serves_all(loop: ClockLoop) -> None:
     schedule, times = Schedule(loop), list[tuple[int, float]]()
     deadlines = [
         Deadline(schedule, lambda number=number: times.append((number, loop.time())))  # type: ignore[misc]
@@ -110,13 +125,15 @@ def test_one_timer_serves_all_and_goes_with_the_last(loop: ClockLoop) -> None:
         assert len(loop.timers()) == 1
     for deadline in deadlines[3:99]:
         deadline.close()
-    assert len(schedule._heap) <= 2 * len(schedule._waiting) == 8
+    assert len(schedule._heap) <= 2 * len(schedule) + 32 == 40
     deadlines[99].set(500)
     loop.advance(198)
     assert times == [(2, 198)]
     for deadline in (*deadlines[:2], deadlines[99]):
         deadline.close()
-    assert (loop.timers(), schedule._heap, schedule._waiting) == ([], [], {})
+    assert (len(schedule), len(loop.timers())) == (0, 1)
+    loop.advance(1)
+    assert (loop.timers(), schedule._heap) == ([], [])
 
 
 def test_one_that_raises_takes_nothing_from_the_others(loop: ClockLoop) -> None:
@@ -151,6 +168,16 @@ def test_a_signal_wakes_all_who_wait_and_nobody_else(loop: ClockLoop) -> None:
     signal.fire()
     loop.settle()
     assert late.done()
+
+
+def test_a_signal_keeps_none_of_those_who_gave_up(loop: ClockLoop) -> None:
+    signal = Signal(loop)
+    for _ in range(100):
+        signal.waiter().cancel()
+    last = signal.waiter()
+    assert signal._waiters == [last]
+    signal.fire()
+    assert last.done()
 
 
 def test_a_forgotten_deadline_keeps_nobody_alive():

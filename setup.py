@@ -26,7 +26,16 @@ COMPILED = [
     ],
     *[
         f"daphne/protocols/{name}.py"
-        for name in ("admission", "negotiation", "outflow", "site", "standard", "turns")
+        for name in (
+            "admission",
+            "negotiation",
+            "outflow",
+            "site",
+            "standard",
+            "turns",
+            "websocket",
+            "websocket_reader",
+        )
     ],
     "daphne/reactor/transports.py",
     "daphne/reactor/tls_transport.py",

@@ -33,6 +33,9 @@ from daphne.streams.writes import Writes
 logger = logging.getLogger("daphne.http_protocol")
 
 Stream = HTTPStream | WebSocketStream
+_LONGEST = 2**63 - 1
+"""Bytes of a frame (RFC 6455 section 5.2)."""
+
 ActionLogger = Callable[[str, str, dict[str, Any]], Any]
 
 
@@ -64,6 +67,9 @@ class Site:
         limits = (settings.websocket_connect_timeout, settings.websocket_handshake_timeout)
         self.connect_timeout: float = min([limit for limit in limits if limit > 0], default=0.0)
         """Seconds that an application has to answer an opening handshake; 0 for no limit."""
+        sizes = (settings.websocket_max_frame_size, settings.websocket_max_message_size)
+        self.longest_message = min([size for size in sizes if size > 0], default=_LONGEST)
+        """Bytes of a WebSocket message in one frame that breaks neither limit."""
         self.loop: Any = loop
         self.schedule = Schedule(loop)
         self.start = start

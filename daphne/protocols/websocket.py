@@ -1,8 +1,8 @@
 """The WebSocket framing protocol: Autobahn's, with a stream in place of its handshake.
 
-Made by websocket_handshake when the application accepts; writes frames on the transport that it is given
-(a connection, or one HTTP/2 stream), reads them with websocket_reader, passes messages to its
-WebSocketStream, and sees to pings, deadlines and the closing handshake.
+Inherited by websocket_autobahn.AutobahnConnection, which is made when the application accepts; writes frames
+on the transport that it is given (a connection, or one HTTP/2 stream), reads them with websocket_reader,
+passes messages to its WebSocketStream, and sees to pings, deadlines and the closing handshake.
 """
 
 from __future__ import annotations
@@ -10,21 +10,24 @@ from __future__ import annotations
 import logging
 import struct
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from mypy_extensions import mypyc_attr
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from daphne.errors import ClientDisconnected, ConnectionFailed
 from daphne.protocols.http2_limits import Bucket
-from daphne.protocols.outflow import Outflow
-from daphne.protocols.websocket_reader import WebSocketReader
+from daphne.protocols.websocket_reader import CLOSED, CLOSING, OPEN, WebSocketReader
 from daphne.streams import closecodes
 from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers
 from daphne.streams.websocket import WebSocketStream
+
+if TYPE_CHECKING:
+    from daphne.protocols.site import Site
 
 logger = logging.getLogger("daphne.ws_protocol")
 
@@ -39,39 +42,36 @@ _pack_medium = struct.Struct("!BBH").pack
 _pack_long = struct.Struct("!BBQ").pack
 
 
-def _drop(message: str | bytes) -> None:
-    """Stands for the stream once the socket is closed."""
-
-
-@implementer(IPushProducer, IHalfCloseableProtocol)
-class WebSocketConnection(Outflow, WebSocketReader):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class WebSocketConnection(WebSocketReader):
     """One open WebSocket. `transport` is Twisted's, or one HTTP/2 stream that looks like it."""
 
-    state = WebSocketReader.STATE_OPEN
-    handshake_fields: Headers = []
-    """What the answer to the handshake says beside the key; replaced, never changed."""
+    failedByMe = False
+    wasMaxFramePayloadSizeExceeded = False
     _pinged_at = 0.0
-    _lives_until = inf
+    _lives_until: float = inf
     """When `websocket_timeout` is over."""
     _ends = False
     """Whether the connection is to be cut when `_heartbeat` is due."""
+    _rate: Bucket | None = None
 
-    def __init__(self, stream: WebSocketStream) -> None:
+    def __init__(self, site: Site, stream: WebSocketStream) -> None:
         # Not Autobahn's __init__: its futures and transport details are not used.
-        self.site = site = self.factory.site
+        self.site = site
         self.stream = stream
+        self.longest = site.longest_message
+        self.handshake_fields: Headers = []
+        """What the answer to the handshake says beside the key."""
         self._heard_at = site.loop.time()
         self._heartbeat = Deadline(site.schedule, self._heartbeat_due)
-        self._deliver = stream.message_received
         rate = site.settings.websocket_max_messages_per_second
         if rate:
-            self._messages = Bucket(site.loop, rate, "websocket_max_messages_per_second")
-            self._deliver = self._deliver_at_rate
+            self._rate = Bucket(site.loop, rate, "websocket_max_messages_per_second")
 
     def compress_with(self, extension: Any, agreed: str) -> None:
         """Compress messages with a permessage extension; `agreed` is the answer to the client's offer."""
         self._perMessageCompress = extension
-        self.handshake_fields = [(b"Sec-WebSocket-Extensions", agreed.encode("ascii"))]
+        self.handshake_fields.append((b"Sec-WebSocket-Extensions", agreed.encode("ascii")))
 
     # ---- the transport's calls -------------------------------------------------------------------
 
@@ -87,22 +87,21 @@ class WebSocketConnection(Outflow, WebSocketReader):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone: code 1006 unless a close frame came first."""
-        self.state = self.STATE_CLOSED
+        self.state = CLOSED
         self.site.connections.discard(self)
         self.site.admission.leave(self.transport)
         self._heartbeat.forget()
         self._drop_input()
         self.stream.socket_closed(closecodes.ABNORMAL, "")
         self.stop_writing()
-        # Neither refers to the other any longer, so that both go without the garbage collector.
+        # So that both go without the garbage collector.
         self.stream.socket = None
-        self._deliver = _drop
 
     def readConnectionLost(self) -> None:
         """The peer sends no more, not even a close frame."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
-        if self.state == self.STATE_OPEN:
+        if self.state == OPEN:
             self._abort_after(_FLUSH)
 
     def writeConnectionLost(self) -> None:
@@ -110,21 +109,22 @@ class WebSocketConnection(Outflow, WebSocketReader):
 
     # ---- the reader's calls ----------------------------------------------------------------------
 
-    def _deliver_at_rate(self, message: str | bytes) -> None:
+    def _deliver(self, message: str | bytes) -> None:
         """Hand a message on, as long as they are no more than `websocket_max_messages_per_second`."""
-        if self._muted:
-            return
-        try:
-            self._messages.take()
-        except ConnectionFailed:
-            self._fail_connection(closecodes.POLICY_VIOLATION, _TOO_MANY_MESSAGES)
-        else:
-            self.stream.message_received(message)
+        if self._rate is not None:
+            if self._muted:
+                return
+            try:
+                self._rate.take()
+            except ConnectionFailed:
+                self._fail_connection(closecodes.POLICY_VIOLATION, _TOO_MANY_MESSAGES)
+                return
+        self.stream.message_received(message)
 
     def _onPing(self, payload: bytes) -> None:
         """Answer, but a peer that does not read gets no pongs to pile up."""
         self._frames_left -= 1
-        if not self.write_paused and self.state == self.STATE_OPEN:
+        if not self.write_paused and self.state == OPEN:
             self.transport.write(bytes((0x8A, len(payload))) + payload)
 
     def _onPong(self, payload: bytes) -> None:
@@ -141,7 +141,7 @@ class WebSocketConnection(Outflow, WebSocketReader):
         except UnicodeDecodeError:
             self._fail_connection(closecodes.INVALID_PAYLOAD, "close reason that is not UTF-8")
             return True
-        if self.state == self.STATE_OPEN:
+        if self.state == OPEN:
             self._write_close(code, reasonRaw or b"")
         self._end(closecodes.NO_STATUS if code is None else code, reason)
         self.transport.unregisterProducer()
@@ -151,7 +151,7 @@ class WebSocketConnection(Outflow, WebSocketReader):
 
     def _fail_connection(self, code: int = closecodes.GOING_AWAY, reason: str = "") -> None:
         """_Fail the WebSocket Connection_ (RFC 6455 section 7.1.7): say why and read no further."""
-        if self._muted or self.state == self.STATE_CLOSED:
+        if self._muted or self.state == CLOSED:
             return
         self.failedByMe = True
         limit = self._limit_of(code, reason)
@@ -159,7 +159,7 @@ class WebSocketConnection(Outflow, WebSocketReader):
             self.site.limit_fired(limit, self.stream.scope["client"])
         else:
             logger.info("WebSocket from %s closed with %s: %s", self.stream.scope["client"], code, reason)
-        if self.state == self.STATE_OPEN:
+        if self.state == OPEN:
             self._write_close(code, closecodes.reason_bytes(reason))
         self._end(closecodes.ABNORMAL, reason)
         self._linger()
@@ -176,7 +176,7 @@ class WebSocketConnection(Outflow, WebSocketReader):
 
     def _end(self, code: int, reason: str) -> None:
         self._muted = True
-        self.state = self.STATE_CLOSING
+        self.state = CLOSING
         self._drop_input()
         self.stream.socket_closed(code, reason)
 
@@ -201,7 +201,7 @@ class WebSocketConnection(Outflow, WebSocketReader):
     def send_message(self, payload: bytes, binary: bool) -> None:
         """Write one message as one frame."""
         if self._perMessageCompress is not None:
-            self.sendMessage(payload, binary)
+            self.send_compressed(payload, binary)
             return
         size = len(payload)
         if size < 126:
@@ -211,12 +211,16 @@ class WebSocketConnection(Outflow, WebSocketReader):
         else:
             self.transport.writeSequence((_pack_long(0x81 + binary, 127, size), payload))
 
+    def send_compressed(self, payload: bytes, binary: bool) -> None:
+        """Have Autobahn compress a message and write it."""
+        raise NotImplementedError
+
     def close(self, code: int, reason: bytes) -> None:
         """Write a close frame and give the peer `websocket_handshake_timeout` to answer it."""
-        if self.state != self.STATE_OPEN:
+        if self.state != OPEN:
             return
         self._write_close(code, reason)
-        self.state = self.STATE_CLOSING
+        self.state = CLOSING
         self.resume_reading()
         self._abort_after(max(self.site.settings.websocket_handshake_timeout, 1))
 
@@ -283,3 +287,6 @@ class WebSocketConnection(Outflow, WebSocketReader):
     def drain(self) -> None:
         """The server stops (RFC 6455 section 7.4.1, 1001)."""
         self.stream.close_with(closecodes.GOING_AWAY)
+
+
+classImplements(WebSocketConnection, IProtocol, IPushProducer, IHalfCloseableProtocol)

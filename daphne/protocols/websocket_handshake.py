@@ -18,6 +18,7 @@ from autobahn.websocket.compress import (
 )
 
 from daphne.protocols.websocket import WebSocketConnection
+from daphne.protocols.websocket_autobahn import AutobahnConnection
 from daphne.streams.websocket import WebSocketStream
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ class WebSocketFactory(WebSocketServerFactory):  # type: ignore[misc]
         # The protocol's options and its start values, once for all connections instead of in each.
         attributes = {name: getattr(self, name) for name in WebSocketServerProtocol.CONFIG_ATTRS}
         del attributes["perMessageCompressionAccept"]  # `_negotiate` accepts
-        self.connection_class: type[WebSocketConnection] = type(
+        self.connection_class: type[AutobahnConnection] = type(
             "WebSocketConnection",
-            (WebSocketConnection,),
+            (AutobahnConnection,),
             {"__slots__": (), "factory": self, **attributes},
         )
 
@@ -77,13 +78,13 @@ def open_socket(site: Site, stream: WebSocketStream, extensions: str) -> WebSock
     The caller writes `handshake_fields` in its answer and then gives the socket its transport with
     `makeConnection`.
     """
-    connection = site.websocket_factory.connection_class(stream)
+    connection = site.websocket_factory.connection_class(site, stream)
     if extensions and site.settings.ws_per_message_deflate:
         _negotiate(connection, extensions)
     return connection
 
 
-def _negotiate(connection: WebSocketConnection, extensions: str) -> None:
+def _negotiate(connection: AutobahnConnection, extensions: str) -> None:
     """Choose among the offered extensions; a malformed one is passed over (RFC 7692 section 5.1)."""
     offers = []
     for name, parameters in connection._parseExtensionsHeader(extensions):

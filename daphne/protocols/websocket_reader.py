@@ -1,8 +1,8 @@
 """Reading WebSocket frames: a short path for the usual whole frames, and Autobahn's parser behind it.
 
-The part of a WebSocketConnection that turns bytes into messages. Autobahn's own parser takes whatever is not
-a complete, masked control frame or unfragmented, uncompressed data frame within the limits: fragments,
-compressed messages and every violation. Only this file touches the insides of that parser.
+The part of a WebSocketConnection that turns bytes into messages. Autobahn's own parser (websocket_autobahn)
+takes whatever is not a complete, masked control frame or unfragmented, uncompressed data frame within the
+limits: fragments, compressed messages and every violation.
 
 A large frame that does not come whole (websocket_large) is read by the transport into the memory that the
 application gets, where the transport can do that; and while such frames follow each other, what comes between
@@ -11,49 +11,38 @@ them, their heads, is read into a small buffer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
 
-from autobahn.twisted.websocket import WebSocketServerProtocol
-from autobahn.websocket.protocol import TrafficStats
-from autobahn.websocket.utf8validator import Utf8Validator
+from mypy_extensions import mypyc_attr
 
 from daphne.protocols.masking import unmask
+from daphne.protocols.outflow import Outflow
 from daphne.protocols.turns import LARGEST
 from daphne.protocols.websocket_large import LargeFrame, needed
 from daphne.streams import closecodes
+from daphne.streams.websocket import WebSocketStream
 
-if TYPE_CHECKING:
-    from daphne.protocols.site import Site
+OPEN: Final = 3
+CLOSING: Final = 2
+CLOSED: Final = 0
+"""The states of a WebSocket, as Autobahn numbers them (its STATE_OPEN, STATE_CLOSING and STATE_CLOSED)."""
 
-_SLICE = 4096
+SLICE: Final = 4096
 """Bytes that Autobahn's parser gets at a time: it copies what it has not read for every frame."""
 _BETWEEN = memoryview(bytearray(32768))
 """What a transport that reads into memory reads between two large frames into. One for all: what is read is
 taken at once."""
 
 
-class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
+@mypyc_attr(allow_interpreted_subclasses=True)
+class WebSocketReader(Outflow):
     """Reads frames. What inherits it delivers messages, answers control frames and fails connections."""
 
-    site: Site
-    transport: Any
-
-    # Start values of Autobahn's parser (its _connectionMade sets them in every instance).
-    data = b""
-    current_frame: Any = None
-    inside_message = False
-    message_data: Any = None
-    failedByMe = False
-    websocket_version = 13
-    trackedTimings = None
-    trafficStats = TrafficStats()  # which nobody reads
-    autoPingTimeoutCall = None
-    autoPingPending = None
-    wasMaxMessagePayloadSizeExceeded = False
-    wasMaxFramePayloadSizeExceeded = False
+    stream: WebSocketStream
+    state = OPEN
+    longest: int
+    """Bytes of payload up to which neither limit is broken."""
     _perMessageCompress: Any = None
-
     _pending: list[bytes] | None = None
     """Pieces of a data frame that is not complete yet."""
     _pending_size = 0
@@ -64,9 +53,6 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
     """Whether the transport reads into memory of ours."""
     _with_autobahn = False
     """Whether Autobahn's parser is within a frame or a message."""
-    _fragments = 0
-    _deliver: Callable[[str | bytes], None]
-    """Takes each message that is complete."""
     _heard_at = 0.0
     """When the last bytes came."""
     _muted = False
@@ -82,17 +68,29 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
     _waits = False
     """Whether it waits for its turn."""
 
-    def _fail_connection(self, code: int = closecodes.GOING_AWAY, reason: str = "") -> None:
-        """_Fail the WebSocket Connection_ (RFC 6455 section 7.1.7); Autobahn's parser calls it, too."""
+    def _deliver(self, message: str | bytes) -> None:
+        """Take a message that is complete."""
         raise NotImplementedError
 
-    @property
-    def utf8validator(self) -> Any:
-        """Autobahn's incremental validator, made when a message needs it."""
-        validator = self.__dict__.get("_validator")
-        if validator is None:
-            validator = self.__dict__["_validator"] = Utf8Validator()
-        return validator
+    def _onPing(self, payload: bytes) -> None:
+        """Take a ping."""
+        raise NotImplementedError
+
+    def _onPong(self, payload: bytes) -> None:
+        """Take a pong."""
+        raise NotImplementedError
+
+    def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:
+        """Take a close frame."""
+        raise NotImplementedError
+
+    def _fail_connection(self, code: int = closecodes.GOING_AWAY, reason: str = "") -> None:
+        """_Fail the WebSocket Connection_ (RFC 6455 section 7.1.7)."""
+        raise NotImplementedError
+
+    def _to_autobahn(self, data: bytes) -> bytes:
+        """Let Autobahn's parser go on until it is at the end of a message; what it has not seen."""
+        raise NotImplementedError
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the client, however they are split."""
@@ -127,11 +125,11 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
             if self._large.rest:
                 return b""
             self._large_complete()
-            if self._muted or self.state == self.STATE_CLOSED:
+            if self._muted or self.state == CLOSED:
                 return b""
         while data and self._frames_left > 0 and not self._reading_paused:
             data = self._to_autobahn(data) if self._with_autobahn else self._read_frames(data)
-            if self._muted or self.state == self.STATE_CLOSED:
+            if self._muted or self.state == CLOSED:
                 return b""
         return data
 
@@ -147,7 +145,7 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
         self._heard_at = self.site.loop.time()
         self._frames_left = self.site.turns.size
         while self._backlog and self._frames_left > 0 and not self._reading_paused:
-            size = _SLICE if self._large is None else max(_SLICE, len(self._large.rest))
+            size = SLICE if self._large is None else max(SLICE, len(self._large.rest))
             piece = self._backlog[self._backlog_from : self._backlog_from + size]
             rest = self._read(piece)
             self._backlog_from += len(piece) - len(rest)
@@ -163,7 +161,7 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
     def _drop_input(self) -> None:
         """Nothing that has come is read any more."""
         self._pending = self._large = None
-        self._backlog = self.data = b""
+        self._backlog = b""
         self._stop_filling()
 
     # ---- large frames ----------------------------------------------------------------------------
@@ -239,11 +237,7 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
                 length = int.from_bytes(data[at + 2 : at + 2 + extended], "big")
                 if length < (126 if extended == 2 else 65536):
                     break
-            if (
-                0 < self.maxFramePayloadSize < length
-                or 0 < self.maxMessagePayloadSize < length
-                or length >> 63
-            ):
+            if length > self.longest:
                 break
             end = start + length
             if end > size:
@@ -300,52 +294,3 @@ class WebSocketReader(WebSocketServerProtocol):  # type: ignore[misc]
             self._pending = [data]
             self._pending_size = len(data)
             self._wanted = wanted
-
-    def _to_autobahn(self, data: bytes) -> bytes:
-        """Let Autobahn's parser go on until it is at the end of a message; what it has not seen."""
-        at = 0
-        while at < len(data) and not self._muted and self.state != self.STATE_CLOSED:
-            rest = 0
-            if self.current_frame is not None:
-                rest = self.current_frame.length - self.current_frame_masker.pointer()
-            step = self._next_step(data, at) or max(_SLICE, rest)
-            self.data += data[at : at + step]
-            at += step
-            self.consumeData()
-            if self._reading_paused or self._frames_left <= 0:
-                break
-            if self.current_frame is None and not self.inside_message and not self.data:
-                self._with_autobahn = False
-                break
-        return data[at:]
-
-    def _next_step(self, data: bytes, at: int) -> int:
-        """The size of a whole control frame at `at`, so that what follows can take the short path; or 0."""
-        if self.data or self.current_frame is not None or len(data) - at < 6 or not 0x88 <= data[at] <= 0x8A:
-            return 0
-        size = 6 + (data[at + 1] & 0x7F)
-        return size if data[at + 1] >= 0x80 and size <= 131 and size <= len(data) - at else 0
-
-    # ---- Autobahn's calls ------------------------------------------------------------------------
-
-    def onMessageFrameBegin(self, length: int) -> None:
-        """A data frame begins: besides Autobahn's limits on size, count the fragments."""
-        self._frames_left -= 1
-        if self.message_data:
-            self._fragments += 1
-            if 0 < self.site.settings.websocket_max_fragments < self._fragments:
-                self._fail_connection(closecodes.POLICY_VIOLATION, "too many fragments")
-        else:
-            self._fragments = 1
-        super().onMessageFrameBegin(length)
-
-    def onMessageEnd(self) -> None:
-        """A message that came over Autobahn's path is complete."""
-        if not self.failedByMe:
-            message = b"".join(self.message_data)
-            self._deliver(message if self.message_is_binary else message.decode("utf-8"))
-        self.message_data = None
-
-    def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:
-        """Each frame that Autobahn makes (pongs, compressed messages) goes out at once, past its queue."""
-        self.transport.write(data)

@@ -1,7 +1,7 @@
 """The opening of a WebSocket: the answer to the client's key, what is compressed, and Autobahn's factory.
 
 Called by site (which has one factory), and by http1 and http2 when the application accepts; makes the
-WebSocketConnection that takes over.
+AutobahnConnection that takes over.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from autobahn.websocket.compress import (
     PerMessageDeflateOfferAccept,
 )
 
-from daphne.protocols.websocket import WebSocketConnection
 from daphne.protocols.websocket_autobahn import AutobahnConnection
 from daphne.streams.websocket import WebSocketStream
 
@@ -72,7 +71,7 @@ def _accept_deflate(offers: list[Any]) -> Any:
     return None
 
 
-def open_socket(site: Site, stream: WebSocketStream, extensions: str) -> WebSocketConnection:
+def open_socket(site: Site, stream: WebSocketStream, extensions: str) -> AutobahnConnection:
     """The framing protocol for an accepted handshake; `extensions` is what the client offered.
 
     The caller writes `handshake_fields` in its answer and then gives the socket its transport with

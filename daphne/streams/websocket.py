@@ -51,6 +51,8 @@ class WebSocketStream:
     _calls = 0
     _in_line = 0
     """Events that wait until it is their turn to be written."""
+    _in_turn = False
+    """Whether the event that is being taken has waited."""
     _told_connect = False
     _close_event: Event | None = None
     _arrival: Signal | None = None
@@ -159,7 +161,7 @@ class WebSocketStream:
         Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself
         or at this point, and ClientDisconnected once the socket is closed.
         """
-        if self._in_line and self.socket is not None and not self.socket.writes.granted:
+        if self._in_line:
             await self._send_in_turn(event)
             return
         step = self._steps.get(event["type"])
@@ -210,7 +212,7 @@ class WebSocketStream:
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise ApplicationError(f"`bytes` expected to be `bytes`, but got `{type(data)}`")
             payload = bytes(data)
-        if len(payload) > LARGE and not socket.writes.take(len(payload)):
+        if len(payload) > LARGE and not socket.writes.take(len(payload), self._in_turn):
             return self._send_in_turn(event)
         socket.send_message(payload, text is None)
         if socket.write_paused:
@@ -230,11 +232,11 @@ class WebSocketStream:
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
             raise self._refusal(event)
-        socket.writes.granted = True
+        self._in_turn = True
         try:
             pending = step(self, event)
         finally:
-            socket.writes.granted = False
+            self._in_turn = False
         if pending is not None:
             await pending
 

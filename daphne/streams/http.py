@@ -59,6 +59,7 @@ class HTTPStream:
         "disconnected",
         "half_closed",
         "in_line",
+        "in_turn",
         "response",
         "scope",
         "sent",
@@ -106,6 +107,8 @@ class HTTPStream:
         self._sends = 0
         self.in_line = 0
         """Events that wait until it is their turn to be written."""
+        self.in_turn = False
+        """Whether the event that is being taken has waited."""
         self._trailers_follow = False
         self._trailer_fields: Headers = []
         self._steps = _WAITING
@@ -213,7 +216,7 @@ class HTTPStream:
 
         Raises ApplicationError or ClientDisconnected, as http_calls.send says.
         """
-        if self.in_line and not self.wire.writes.granted:
+        if self.in_line and not self.in_turn:
             return http_calls.send_in_turn(self, event)
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
@@ -275,9 +278,9 @@ class HTTPStream:
         return asyncio.sleep(0)
 
     def _must_wait(self, size: int) -> bool:
-        """Whether others are in front of a piece of `size` bytes; it is as good as not counted then."""
+        """Whether others are in front of a piece of `size` bytes, which counts as not sent then."""
         writes: Writes = self.wire.writes
-        if writes.take(size):
+        if writes.take(size, self.in_turn):
             return False
         self.sent -= size
         self._sends = 0

@@ -41,17 +41,16 @@ async def send(stream: HTTPStream, event: Event) -> None:
 
 async def send_in_turn(stream: HTTPStream, event: Event) -> None:
     """Take an event of which others are in front (streams/writes.py)."""
-    writes = stream.wire.writes
     stream.in_line += 1
     try:
-        await writes.turn()
+        await stream.wire.writes.turn()
     finally:
         stream.in_line -= 1
-    writes.granted = True
+    stream.in_turn = True
     try:
         pending = stream.take(event)
     finally:
-        writes.granted = False
+        stream.in_turn = False
     if pending is not None:
         await pending
 

@@ -75,6 +75,8 @@ class WebSocketStream:
         self._calls = 0
         self.in_line = 0
         """Events that wait until it is their turn to be written."""
+        self.in_turn = False
+        """Whether the event that is being taken has waited."""
         self._told_connect = False
         self._close_event: Event | None = None
         self._arrival: Signal | None = None
@@ -177,8 +179,8 @@ class WebSocketStream:
 
         Raises ApplicationError or ClientDisconnected, as websocket_calls.send says.
         """
-        if self.in_line and self.socket is not None and not self.socket.writes.granted:
-            return websocket_calls.send_in_turn(self, self.socket.writes, event)
+        if self.in_line and not (self.in_turn or self.disconnected):
+            return websocket_calls.send_in_turn(self, event)
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
             raise self._refusal(event)
@@ -226,8 +228,8 @@ class WebSocketStream:
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise ApplicationError(f"`bytes` expected to be `bytes`, but got `{type(data)}`")
             payload = bytes(data)
-        if len(payload) > LARGE and not socket.writes.take(len(payload)):
-            return websocket_calls.send_in_turn(self, socket.writes, event)
+        if len(payload) > LARGE and not socket.writes.take(len(payload), self.in_turn):
+            return websocket_calls.send_in_turn(self, event)
         socket.send_message(payload, text is None)
         if socket.write_paused:
             return socket.writable()

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from daphne.streams.websocket import Event, WebSocketStream
-    from daphne.streams.writes import Writes
 
 
 async def receive(stream: WebSocketStream) -> Event:
@@ -35,17 +34,18 @@ async def send(stream: WebSocketStream, event: Event) -> None:
         await pending
 
 
-async def send_in_turn(stream: WebSocketStream, writes: Writes, event: Event) -> None:
+async def send_in_turn(stream: WebSocketStream, event: Event) -> None:
     """Take an event of which others are in front (streams/writes.py)."""
+    assert stream.socket is not None
     stream.in_line += 1
     try:
-        await writes.turn()
+        await stream.socket.writes.turn()
     finally:
         stream.in_line -= 1
-    writes.granted = True
+    stream.in_turn = True
     try:
         pending = stream.take(event)
     finally:
-        writes.granted = False
+        stream.in_turn = False
     if pending is not None:
         await pending

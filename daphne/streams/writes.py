@@ -28,12 +28,13 @@ class Writes:
         self._left = _AT_ONCE
         self._line: deque[asyncio.Future[None]] = deque()
         self._awake = False
-        self.granted = False
-        """Whether the one who writes just now has been in line."""
 
-    def take(self, size: int) -> bool:
-        """Count `size` bytes that are to be written now; False if the writer has to get in line instead."""
-        if self._left < 0 and not self.granted:
+    def take(self, size: int, in_turn: bool) -> bool:
+        """Count `size` bytes that are to be written now; False if the writer has to get in line instead.
+
+        `in_turn`: it has been in line.
+        """
+        if self._left < 0 and not in_turn:
             return False
         self._left -= size
         return True

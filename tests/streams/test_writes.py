@@ -40,12 +40,10 @@ def test_who_writes_alone_waits_once_in_a_while(loop: ClockLoop) -> None:
     async def write() -> None:
         nonlocal waited
         for _ in range(64):
-            if not writes.take(len(PIECE)):
+            if not writes.take(len(PIECE), False):
                 waited += 1
                 await writes.turn()
-                writes.granted = True
-                assert writes.take(len(PIECE))
-                writes.granted = False
+                assert writes.take(len(PIECE), True)
 
     loop.run(write())
     assert waited == 64 * len(PIECE) // (AT_ONCE + len(PIECE)) == 9
@@ -124,7 +122,7 @@ def test_a_small_answer_does_not_wait(serve: Serve) -> None:
 
 def in_line(driven: Driven, *events: Event) -> list[asyncio.Task[None]]:
     """Begin to send events, the first when much has just been written."""
-    driven.bench.server.service.site.writes.take(AT_ONCE + 1)
+    driven.bench.server.service.site.writes.take(AT_ONCE + 1, False)
     return [driven.loop.create_task(driven.told.sends[0](event)) for event in events]
 
 

@@ -47,13 +47,22 @@ COMPILED = [
     *[
         f"daphne/layers/{name}.py"
         for name in (
+            "bridge_exchange",
             "copying",
+            "inbox",
             "local_frames",
+            "local_gate",
+            "local_server",
+            "mailboxes",
             "messages",
             "messages_websocket",
             "names",
+            "offers",
+            "packing",
+            "prompt",
             "store",
             "unanswered",
+            "window",
         )
     ],
 ]

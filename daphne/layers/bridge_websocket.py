@@ -58,7 +58,7 @@ class _Socket:
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.inbox = bridge.replies.open(bridge.replies.websocket_prefix)
+        self.inbox = bridge.replies.inboxes.open_websocket()
         self.connection = self.inbox.local
         self.frames = ClientFrames(bridge, scope)
         self.open = self.closing = False
@@ -153,7 +153,8 @@ class _Socket:
     async def _relay(self) -> None:
         """Pass the replies on until the client has gone."""
         while True:
-            reply = await self.inbox.get()
+            while (reply := self.inbox.take_now()) is None:
+                await self.inbox.arrival()
             if type(reply) is dict:
                 going_on = await self._reply(reply)
             elif type(reply) is Lost:
@@ -292,7 +293,7 @@ class _Socket:
         replies = self.bridge.replies
         self.bridge.workers.release(self.inbox)
         replies.close(self.inbox)
-        self.inbox = replies.open(replies.websocket_prefix)
+        self.inbox = replies.inboxes.open_websocket()
         if await self._dispatch() and self.open:
             self._stop_timer()
             loop = asyncio.get_running_loop()

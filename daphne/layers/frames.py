@@ -45,7 +45,6 @@ class ClientFrames:
         self._unsent: deque[Frame] = deque()
         self._unconfirmed: deque[Frame] = deque()
         self._window = Window()
-        self.room = self._window.room
         self._flowing = False
         self.order = 0
         """The order of the last message sent to the present worker."""
@@ -87,7 +86,12 @@ class ClientFrames:
         self._unsent.append(frame)
         self._window.sent(frame.size)
         await self.flow()
-        await self._window.room()
+        await self.room()
+
+    async def room(self) -> None:
+        """Wait until the next message may be read."""
+        while self._window.full:
+            await self._window.changed()
 
     def open_to(self, inbox: Inbox) -> None:
         """The connection is accepted by whoever answers to `inbox`: messages may go there, once `flow` is

@@ -18,6 +18,12 @@ from daphne.layers.packing import packed
 
 LENGTH = struct.Struct(">I")
 """The length in front of each frame."""
+DONE, FULL, FAILED, LEAVING, SENT, ATTENDED = 0, 1, 2, 3, 4, 5
+"""The statuses of answers."""
+UNASKED = 0
+"""The number of answers that nobody asked for, and of requests that want none."""
+VERSION = 3
+"""Of these frames; told to each client that is let in."""
 FRAME_LIMIT = 64 * 1024 * 1024
 """Bytes of the largest frame; whoever announces a larger one is cut off."""
 
@@ -52,7 +58,7 @@ class FrameProtocol:
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
 
-    def write_frame(self, *fields: Any) -> None:
+    def write_frame(self, fields: Any) -> None:
         """Send a frame, soon; nothing if the connection is closed."""
         body = packed(fields)
         if not self._frames:
@@ -91,11 +97,11 @@ class FrameProtocol:
             if size - body < length:
                 break
             start = body + length
-            self.frame_received(*msgpack.unpackb(view[body:start], raw=False, use_list=False))
+            self.frame_received(msgpack.unpackb(view[body:start], raw=False, use_list=False))
         return start
 
     @abstractmethod
-    def frame_received(self, *fields: Any) -> None:
+    def frame_received(self, fields: Any) -> None:
         """Called with the fields of each frame."""
 
     def abort(self) -> None:

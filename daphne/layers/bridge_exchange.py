@@ -17,6 +17,7 @@ from daphne.layers import messages
 from daphne.layers.inbox import Inbox, Inboxes
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
+from daphne.layers.messages_packed import packed_request
 from daphne.layers.offers import Offers
 from daphne.layers.prompt import PromptSender
 from daphne.layers.unanswered import Unanswered
@@ -83,12 +84,19 @@ class HTTPExchange:
         extra = messages.scope_extra(self.scope, self.desk.same_files)
         return messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
 
+    def _packed(self) -> bytes:
+        same_files = self.desk.same_files
+        return packed_request(self.scope, self.inbox.name, self.body, self.body_channel, same_files)
+
     def offer(self) -> bool:
         """Send the request to the workers, if that takes no waiting."""
         desk = self.desk
         try:
-            self.dispatched = desk.sender.send_now("http.request", self.message())
-        except MessageTooLarge:  # which is found again
+            if desk.sender.packs:
+                self.dispatched = desk.sender.send_packed("http.request", "http.request", self._packed())
+            else:
+                self.dispatched = desk.sender.send_now("http.request", self.message())
+        except (MessageTooLarge, TypeError, ValueError):  # which is found again
             self.dispatched = False
         if self.dispatched:
             desk.offers.offered(self.inbox)
@@ -108,6 +116,10 @@ class HTTPExchange:
         self.classic = extra is None
         self.desk.offers.answered(self.inbox, self.classic)
         return events
+
+    def quiet(self, asked_at: float) -> None:
+        """Not answered at once."""
+        raise NotImplementedError
 
     def end(self) -> tuple[str, Message] | None:
         """Let go of everything; what is still to be sent, and where."""

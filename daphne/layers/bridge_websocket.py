@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
 from daphne.layers import messages, messages_websocket
+from daphne.layers.bridge_connection import WebSocketConnection
 from daphne.layers.frames import ClientFrames
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
@@ -50,25 +51,22 @@ async def serve_websocket(bridge: Bridge, scope: Scope, receive: Receive, send: 
     await _Socket(bridge, scope, receive, send).serve()
 
 
-class _Socket:
+class _Socket(WebSocketConnection):
     """The state of one WebSocket: connecting, open (`open`), closing (`closing`)."""
 
     def __init__(self, bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(bridge.replies.inboxes.open_websocket(), ClientFrames(bridge, scope))
+        self.frames: ClientFrames
         self.bridge = bridge
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.inbox = bridge.replies.inboxes.open_websocket()
         self.connection = self.inbox.local
-        self.frames = ClientFrames(bridge, scope)
-        self.open = self.closing = False
-        self.accepted = False
-        """Whether the present worker has accepted; `open` is whether any has."""
         self.subprotocol: str | None = None
         self.state: str | None = None
         """As JSON."""
         self.on_loss = bridge.settings.on_worker_loss
-        self.resumed_count = self.deaths = 0
+        self.resumed_count = 0
         self.dispatched = False
         self.left: Event | None = None
         self.tasks: list[asyncio.Task[None]] = []
@@ -155,6 +153,10 @@ class _Socket:
         while True:
             while (reply := self.inbox.take_now()) is None:
                 await self.inbox.arrival()
+            event = self.plain_message(reply)
+            if event is not None:
+                await self._pass_message(event)
+                continue
             if type(reply) is dict:
                 going_on = await self._reply(reply)
             elif type(reply) is Lost:
@@ -189,8 +191,6 @@ class _Socket:
                 return True
         if self.closing:
             return True
-        if extra is not None and self.accepted and len(reply) == 2 and type(reply.get("text")) is str:
-            return await self._pass_text(reply["text"])
         try:
             events = messages_websocket.websocket_events(reply, not self.accepted)
         except ApplicationError as problem:
@@ -204,22 +204,19 @@ class _Socket:
             return self.open  # an unanswered handshake is answered by the stream
         return True
 
-    async def _pass_text(self, text: str) -> bool:
-        """What nearly all replies are: a text from a worker of ours."""
+    async def _pass_message(self, event: Event) -> None:
         try:
-            await self.send({"type": "websocket.send", "text": text})
+            await self.send(event)
         except ClientDisconnected:
             log.debug("The client of %s has left", self.inbox.name)
         except ApplicationError as problem:
             log.error("HTTP/WS send decode error: %s", problem)
-        self.bridge.workers.confirm(self.inbox, len(text))
-        return True
+        self.bridge.workers.confirm(self.inbox, len(event.get("text") or event.get("bytes") or b""))
 
     async def _pass_on(self, event: Event, reply: Message) -> None:
         kind = event["type"]
         if kind == "websocket.send":
-            await self._send(event)
-            self.bridge.workers.confirm(self.inbox, len(event.get("text") or event.get("bytes") or b""))
+            await self._pass_message(event)
         elif kind == "websocket.accept":
             await self._accept(event, EXTRA not in reply)
         elif not self.open:

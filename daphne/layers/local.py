@@ -105,6 +105,11 @@ class ChannelLayer(BlockingDoor):
         side.attachment.give(channel, self._gate.pack(channel, message))
         return True
 
+    @property
+    def gate(self) -> Gate:
+        """See `interface.PackedLayer`. It is open in the broker's process."""
+        return self._gate
+
     def attend(self, prefix: str, take: Callable[[str, Message], None]) -> None:
         """See `interface.AttendedLayer`. Only the broker's process can."""
         attended = Unpacker(take).unpack, threading.get_ident()

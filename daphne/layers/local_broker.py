@@ -174,7 +174,8 @@ class Broker:
             client.close()
             return
         client.write_frame((UNASKED, DONE, VERSION))
-        client.write_frame((UNASKED, ATTENDED, self.boxes.attended(self._thread)))
+        if attended := self.boxes.attended(self._thread):
+            client.write_frame((UNASKED, ATTENDED, attended))
         self._clients.add(client)
         if self.leaving:
             client.part()

@@ -24,6 +24,10 @@ from daphne.layers.local_frames import (
     FrameProtocol,
 )
 from daphne.layers.mailboxes import Closed
+from daphne.layers.packing import packed, packed_text
+
+_GIVE = b"\x94" + packed(UNASKED) + packed("give")
+"""How the frame of a message begins that is given."""
 
 log = logging.getLogger("daphne.layers.local")
 
@@ -56,8 +60,8 @@ class Attachment(FrameProtocol):
         return prefix in self._attended and not self._paused and self.is_usable
 
     def give(self, channel: str, body: bytes) -> None:
-        """Send what cannot be refused; there is no answer."""
-        self.write_frame((UNASKED, "send", channel, body))
+        """Send a packed message that cannot be refused; there is no answer."""
+        self.write_parts([_GIVE, packed_text(channel.encode()), body])
 
     def pause_writing(self) -> None:
         """Called by the loop when the broker does not keep up with reading."""

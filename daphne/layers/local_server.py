@@ -17,12 +17,24 @@ from daphne.errors import ChannelFull
 from daphne.layers.local_frames import DONE, FAILED, FULL, LEAVING, SENT, UNASKED, FrameProtocol
 from daphne.layers.mailboxes import Batch, Mailboxes, Waiter
 from daphne.layers.names import local_prefix
+from daphne.layers.packing import bytes_head, packed, packed_array, packed_number, packed_text
 
 if TYPE_CHECKING:
     from daphne.layers.local_broker import Broker
 
 ENOUGH_BYTES = 1024 * 1024
 """An answer with messages ends when they have this size together."""
+
+
+def packed_answer(number: int, batch: Batch) -> list[bytes]:
+    """The frame `(number, DONE, batch)`; a message is not copied for it."""
+    parts = [b"\x93", packed_number(number), packed_number(DONE), packed_array(len(batch))]
+    for channel, body in batch:
+        parts.append(b"\x92")
+        parts.append(packed_text(channel.encode()))
+        parts.append(bytes_head(len(body)))
+        parts.append(body)
+    return parts
 
 
 class Client(FrameProtocol):
@@ -72,6 +84,9 @@ class Client(FrameProtocol):
         if fields[1] == "send":
             self._send(fields[0], fields[2], fields[3])
             return
+        if fields[1] == "give":
+            self._give(fields[2], fields[3])
+            return
         number, operation, *arguments = fields
         if operation == "receive":
             self._receive(number, *arguments)
@@ -87,9 +102,6 @@ class Client(FrameProtocol):
             self._perform(number, operation, tuple(arguments))
 
     def _send(self, number: int, channel: str, body: bytes) -> None:
-        if number == UNASKED:
-            self._boxes.put(local_prefix(channel), channel, body, False)
-            return
         try:
             self._boxes.put(local_prefix(channel), channel, body)
         except ChannelFull as error:
@@ -98,6 +110,11 @@ class Client(FrameProtocol):
             if not self._sent:
                 self._loop.call_soon(self.flush_frames)
             self._sent.append(number)
+
+    def _give(self, channel: str, message: Any) -> None:
+        name = local_prefix(channel)
+        if not self._boxes.hand(name, channel, message):
+            self._boxes.put(name, channel, packed(message), False)  # whoever attended it is ending
 
     def _perform(self, number: int, operation: str, arguments: tuple[Any, ...]) -> None:
         try:
@@ -119,7 +136,7 @@ class Client(FrameProtocol):
     def _receive(self, number: int, names: tuple[str, ...], limit: int) -> None:
         self._broker.claim(names, self)
         if batch := self._take(names, limit):
-            self.write_frame((number, DONE, batch))
+            self.write_parts(packed_answer(number, batch))
         elif self._broker.leaving:
             self.write_frame((number, DONE, ()))
         else:

@@ -61,22 +61,29 @@ class Mailboxes:
     def put(self, name: str, channel: str, message: Any, bounded: bool = True) -> None:
         """Append to the queue `name` what is meant for `channel`. Raises ChannelFull, if it is `bounded`, and
         Closed."""
+        if name in self._takers and self.hand(name, channel, message):
+            return
         with self._lock:
             if self._closed:
                 raise Closed("the mailboxes are closed")
-            take = None
-            if name in self._takers:
-                take, thread = self._takers[name]
-                if thread != threading.get_ident() or self._store.holds(name):
-                    take = None
-                else:
-                    self._store.count_message(name)
-            if take is None:
-                self._store.put(name, channel, message, self._clock(), bounded)
-                if name in self._waiting:
-                    self._wake_one(name)
-        if take is not None:
-            take(channel, message)
+            self._store.put(name, channel, message, self._clock(), bounded)
+            if name in self._waiting:
+                self._wake_one(name)
+
+    def hand(self, name: str, channel: str, message: Any) -> bool:
+        """Give the message to whoever attends the queue `name` in this thread, unless others wait there; else
+        False. Raises Closed."""
+        taker = self._takers.get(name)
+        if taker is None or taker[1] != threading.get_ident():
+            return False
+        with self._lock:
+            if self._closed:
+                raise Closed("the mailboxes are closed")
+            if self._store.holds(name):
+                return False
+            self._store.count_message(name)
+        taker[0](channel, message)
+        return True
 
     def attended(self, thread: int) -> list[str]:
         """The queues that are attended in that thread."""

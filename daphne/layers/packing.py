@@ -7,15 +7,15 @@ Compiled (setup.py).
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 
 LARGE = 256 * 1024
 """Bytes of a value after which a packer is not kept, because it would keep as much memory."""
 
-
 _of_thread = threading.local()
+_BYTE: Final[list[bytes]] = [bytes([value]) for value in range(256)]
 
 
 def packed(value: Any) -> bytes:
@@ -28,3 +28,45 @@ def packed(value: Any) -> bytes:
     if len(body) > LARGE:
         del _of_thread.packer
     return body
+
+
+def packed_text(text: bytes) -> bytes:
+    """Text, which is given in UTF-8."""
+    size = len(text)
+    if size < 32:
+        return _BYTE[0xA0 | size] + text
+    if size < 0x100:
+        return b"".join([b"\xd9", _BYTE[size], text])
+    if size < 0x10000:
+        return b"".join([b"\xda", _BYTE[size >> 8], _BYTE[size & 0xFF], text])
+    return b"".join([b"\xdb", size.to_bytes(4, "big"), text])
+
+
+def packed_bytes(data: bytes) -> bytes:
+    """Bytes."""
+    return bytes_head(len(data)) + data
+
+
+def bytes_head(size: int) -> bytes:
+    """What stands before `size` bytes."""
+    if size < 0x100:
+        return b"\xc4" + _BYTE[size]
+    if size < 0x10000:
+        return b"".join([b"\xc5", _BYTE[size >> 8], _BYTE[size & 0xFF]])
+    return b"\xc6" + size.to_bytes(4, "big")
+
+
+def packed_array(length: int) -> bytes:
+    """What stands before the items of an array of fewer than 65,536."""
+    if length < 16:
+        return _BYTE[0x90 | length]
+    return b"".join([b"\xdc", _BYTE[length >> 8], _BYTE[length & 0xFF]])
+
+
+def packed_number(number: int) -> bytes:
+    """A whole number of 32 bits that is not negative."""
+    if number < 0x80:
+        return _BYTE[number]
+    if number < 0x10000:
+        return b"".join([b"\xcd", _BYTE[number >> 8], _BYTE[number & 0xFF]])
+    return b"\xce" + number.to_bytes(4, "big")

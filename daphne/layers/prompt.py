@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from daphne.errors import ChannelFull
-from daphne.layers.interface import AsyncLayer, Message, PromptLayer
+from daphne.layers.interface import AsyncLayer, Message, PackedLayer, PromptLayer
 from daphne.layers.names import local_prefix
 
 
@@ -18,8 +18,9 @@ class PromptSender:
     """Sends over one layer what it takes at once."""
 
     def __init__(self, layer: AsyncLayer) -> None:
-        self.give = _give_of(layer)
+        self.give: Callable[[str, Message], bool] | None = _own(layer, "give", PromptLayer)
         """The layer's, if it has one; raises its errors."""
+        self._gate: Any = _own(layer, "gate", PackedLayer)
         self.lines: dict[str, Any] = {}
         """The queues that others wait in line for."""
 
@@ -36,13 +37,27 @@ class PromptSender:
         except ChannelFull:
             return False
 
+    @property
+    def packs(self) -> bool:
+        """Whether `send_packed` may be called."""
+        return self._gate is not None and bool(self._gate.is_open)
 
-def _give_of(layer: AsyncLayer) -> Callable[[str, Message], bool] | None:
-    """The `give` of a `PromptLayer`, unless a class derived from it has a send of its own: that sees every
-    message."""
+    def send_packed(self, queue: str, channel: str, body: bytes) -> bool:
+        """As `send_now`, for a message that is packed already; see `interface.Gate`."""
+        if self.lines and queue in self.lines:
+            return False
+        try:
+            return bool(self._gate.give_packed(queue, channel, body))
+        except ChannelFull:
+            return False
+
+
+def _own(layer: AsyncLayer, name: str, interface: Any) -> Any:
+    """The method `name` of a layer with this `interface`, unless a class derived from the one that has it has a
+    send of its own: that sees every message."""
     for kind in type(layer).__mro__:
-        if "give" in vars(kind) and isinstance(layer, PromptLayer):
-            return layer.give
-        if "send" in vars(kind) or "send_async" in vars(kind):
+        if name in vars(kind) and isinstance(layer, interface):
+            return getattr(layer, name)
+        if not {"send", "send_async", "give"}.isdisjoint(vars(kind)):
             break
     return None

@@ -345,7 +345,7 @@ def test_what_is_no_frame_ends_the_connection(path, data):
     async def scenario():
         async with layers(path, 1) as (first,):
             reader, writer = await asyncio.open_unix_connection(path)
-            assert await reader.readexactly(8) == b"\0\0\0\x04\x93\0\0\x02"
+            assert await reader.readexactly(8) == b"\0\0\0\x04\x93\0\0\x03"
             writer.write(data)
             with contextlib.suppress(ConnectionResetError):
                 assert await reader.read() == b""

@@ -46,3 +46,9 @@ class WebSocketConnection:
             self.deaths = 0
             self.frames.confirmed(extra["done"])
         return {"type": "websocket.send", key: content}
+
+
+def size_of(event: Any) -> int:
+    """How much a message has for the client."""
+    text = event.get("text")
+    return len(text if text is not None else event.get("bytes") or b"")

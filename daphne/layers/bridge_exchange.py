@@ -1,8 +1,8 @@
 """What a plain HTTP request over a channel layer takes, without the coroutines that wait: offer it, judge the
 reply that is all of its response, let go of it.
 
-Base of `bridge_http.HTTPRequest`, which has the coroutines and everything that is not plain; calls `messages`,
-the sender, the inboxes and the offers. Compiled (setup.py), for every request passes here.
+Base of `bridge_http.HTTPRequest`, which has the coroutines and everything that is not plain; calls
+`messages`, the sender, the inboxes and the offers. Compiled (setup.py), for every request passes here.
 """
 
 from __future__ import annotations
@@ -84,22 +84,21 @@ class HTTPExchange:
         extra = messages.scope_extra(self.scope, self.desk.same_files)
         return messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
 
-    def _packed(self) -> bytes:
-        same_files = self.desk.same_files
-        return packed_request(self.scope, self.inbox.name, self.body, self.body_channel, same_files)
-
     def offer(self) -> bool:
         """Send the request to the workers, if that takes no waiting."""
-        desk = self.desk
+        desk, inbox = self.desk, self.inbox
+        sender = desk.sender
         try:
-            if desk.sender.packs:
-                self.dispatched = desk.sender.send_packed("http.request", "http.request", self._packed())
+            if sender.packs:
+                files = desk.same_files
+                body = packed_request(self.scope, inbox.name, self.body, self.body_channel, files)
+                self.dispatched = sender.send_packed("http.request", "http.request", body)
             else:
-                self.dispatched = desk.sender.send_now("http.request", self.message())
-        except (MessageTooLarge, TypeError, ValueError):  # which is found again
+                self.dispatched = sender.send_now("http.request", self.message())
+        except (MessageTooLarge, LookupError, TypeError, ValueError):  # which is found again
             self.dispatched = False
         if self.dispatched:
-            desk.offers.offered(self.inbox)
+            desk.offers.offered(inbox)
         return self.dispatched
 
     def whole_response(self, reply: Any) -> list[dict[str, Any]] | None:
@@ -109,10 +108,18 @@ class HTTPExchange:
         extra = reply.get(EXTRA)
         if extra:
             return None
-        try:
-            events = messages.response_events(reply, False)
-        except ApplicationError:  # which is found again
-            return None
+        status, headers, content = reply.get("status"), reply.get("headers"), reply.get("content")
+        if extra is not None and type(status) is int and type(content) is bytes and headers is not None:
+            # The stream checks what the application of a worker of ours sends, as it does without a layer.
+            events = [
+                {"type": "http.response.start", "status": status, "headers": headers},
+                {"type": "http.response.body", "body": content},
+            ]
+        else:
+            try:
+                events = messages.response_events(reply, False)
+            except ApplicationError:  # which is found again
+                return None
         self.classic = extra is None
         self.desk.offers.answered(self.inbox, self.classic)
         return events

@@ -50,8 +50,19 @@ class HTTPRequest(HTTPExchange):
         """From the body to the last reply, and then the end of everything that was begun for it."""
         try:
             event = await self.receive()
-            if self.offer_whole(event) or await self._begin(event):
-                await self._relay()
+            if not self.offer_whole(event) and not await self._begin(event):
+                return
+            inbox = self.inbox
+            while (reply := inbox.take_now()) is None:
+                await inbox.arrival()
+            whole = self.whole_response(reply)
+            if whole is None:
+                await self._relay(reply)
+                return
+            await self.send(whole[0])
+            self.started = True
+            await self.send(whole[1])
+            self.complete = True
         except ClientDisconnected:
             log.debug("The client of %s has left", self.inbox.name)
         except ApplicationError as problem:  # the stream has written nothing of it, and ends what we leave
@@ -186,22 +197,9 @@ class HTTPRequest(HTTPExchange):
 
     # From the worker
 
-    async def _relay(self) -> None:
-        """Pass the replies on until the response is complete or has to be given up."""
-        inbox = self.inbox
-        while (reply := inbox.take_now()) is None:
-            await inbox.arrival()
-        whole = self.whole_response(reply)
-        if whole is None:
-            await self._relay_parts(reply)
-            return
-        await self.send(whole[0])
-        self.started = True
-        await self.send(whole[1])
-        self.complete = True
-
-    async def _relay_parts(self, reply: Any) -> None:
-        """The same for what is not one reply with all of a response: this is the first."""
+    async def _relay(self, reply: Any) -> None:
+        """Pass the replies on, of which this is the first, until the response is complete or has to be given
+        up."""
         while await self._take(reply) and not self.complete:
             reply = await next_reply(self.inbox)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
 from daphne.layers import messages, messages_websocket
-from daphne.layers.bridge_connection import WebSocketConnection
+from daphne.layers.bridge_connection import WebSocketConnection, size_of
 from daphne.layers.frames import ClientFrames
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
@@ -46,9 +46,9 @@ _CLIENT_LEFT = object()
 _NOT_TAKEN = object()
 
 
-async def serve_websocket(bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
+def serve_websocket(bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
     """Serve the WebSocket of `scope`. Returns when it is closed or refused, or its client has gone."""
-    await _Socket(bridge, scope, receive, send).serve()
+    return _Socket(bridge, scope, receive, send).serve()
 
 
 class _Socket(WebSocketConnection):
@@ -155,7 +155,12 @@ class _Socket(WebSocketConnection):
                 await self.inbox.arrival()
             event = self.plain_message(reply)
             if event is not None:
-                await self._pass_message(event)
+                try:
+                    await self.send(event)
+                except (ClientDisconnected, ApplicationError) as problem:
+                    self._not_sent(problem)
+                if count := self.inbox.passed_on(size_of(event)):
+                    self.bridge.workers.acknowledge(self.inbox, count)
                 continue
             if type(reply) is dict:
                 going_on = await self._reply(reply)
@@ -204,19 +209,17 @@ class _Socket(WebSocketConnection):
             return self.open  # an unanswered handshake is answered by the stream
         return True
 
-    async def _pass_message(self, event: Event) -> None:
-        try:
-            await self.send(event)
-        except ClientDisconnected:
+    def _not_sent(self, problem: Exception) -> None:
+        if isinstance(problem, ClientDisconnected):
             log.debug("The client of %s has left", self.inbox.name)
-        except ApplicationError as problem:
+        else:
             log.error("HTTP/WS send decode error: %s", problem)
-        self.bridge.workers.confirm(self.inbox, len(event.get("text") or event.get("bytes") or b""))
 
     async def _pass_on(self, event: Event, reply: Message) -> None:
         kind = event["type"]
         if kind == "websocket.send":
-            await self._pass_message(event)
+            await self._send(event)
+            self.bridge.workers.confirm(self.inbox, size_of(event))
         elif kind == "websocket.accept":
             await self._accept(event, EXTRA not in reply)
         elif not self.open:

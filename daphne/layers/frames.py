@@ -1,8 +1,8 @@
 """The messages of one WebSocket's client on their way to a worker: in order, numbered, kept until confirmed.
 
-Called by `bridge_websocket`; calls the sender. A message that a worker has not confirmed is kept (`kept_frames`),
-so that it can go to the next worker when this one hands the connection over or dies. The window bounds what is
-kept; while it is full the client is not read.
+Called by `bridge_websocket`; calls the sender. A message that a worker has not confirmed is kept
+(`kept_frames`), so that it can go to the next worker when this one hands the connection over or dies. The
+window bounds what is kept; while it is full the client is not read.
 """
 
 from __future__ import annotations

@@ -117,8 +117,8 @@ class Inbox:
 class Inboxes:
     """The open inboxes of one process, by their names, which begin with one of two prefixes.
 
-    `on_control` is given what workers say to the process, and the name on which they said it. `read` is called
-    with the first inbox: from then on somebody has to `deliver`.
+    `on_control` is given what workers say to the process, and the name on which they said it. `read` is
+    called with the first inbox: from then on somebody has to `deliver`.
     """
 
     def __init__(

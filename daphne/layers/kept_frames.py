@@ -1,7 +1,7 @@
 """The messages of one WebSocket's client that no worker has confirmed: in order, numbered, kept.
 
-Base of `frames.ClientFrames`, which adds the coroutines that wait for room; calls the sender. Compiled (setup.py),
-for every message of a client passes here.
+Base of `frames.ClientFrames`, which adds the coroutines that wait for room; calls the sender. Compiled
+(setup.py), for every message of a client passes here.
 """
 
 from __future__ import annotations

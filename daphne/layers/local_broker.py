@@ -4,12 +4,13 @@ Called by the local layer of the process that holds the lock, directly; by other
 
     request  (number, operation, arguments...)      answer  (number, status, value)
 
-Each request has one answer, but those to `send` that succeeded share one, and a `send` with the number 0 has
-none. `receive` is answered when there is something (or when it is cancelled, with nothing), `watch` when the
-owner of the prefix has gone. Answers with the number 0 nobody asked for: the first says whether the client is
-let in, a later one that the broker is about to leave (the client then ends its side, and attaches anew), others
-which sends are done, and which prefixes are attended in the broker's process: what is sent there is taken at
-once and never refused, so that it may go with the number 0. Calls `local_server`, `mailboxes`, `local_place`.
+Each request has one answer, but those to `send` that succeeded share one, and `give` has none. `receive` is
+answered when there is something (or when it is cancelled, with nothing), `watch` when the owner of the prefix
+has gone. Answers with the number 0 nobody asked for: the first says whether the client is let in, a later one
+that the broker is about to leave (the client then ends its side, and attaches anew), others which sends are
+done, and which prefixes are attended in the broker's process. What goes there is taken at once and never
+refused, so that it needs no answer: `(0, "give", channel, message)`, with the message as it is, where `send`
+has it packed. Calls `local_server`, `mailboxes`, `local_place`.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Broker:
         self._server = await self.loop.create_unix_server(client, sock=listener)
 
     def attend(self, prefix: str, take: Take, thread: int) -> None:
-        """What is sent to `prefix` goes to `take`; see `Mailboxes.attend`. Clients may then give it unasked."""
+        """What is sent to `prefix` goes to `take`; see `Mailboxes.attend`. Clients may then give it."""
         self.boxes.attend(prefix, take, thread)
         self._tell_attended_soon()
 

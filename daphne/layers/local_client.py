@@ -24,7 +24,7 @@ from daphne.layers.local_frames import (
     FrameProtocol,
 )
 from daphne.layers.mailboxes import Closed
-from daphne.layers.packing import packed, packed_text
+from daphne.layers.packing import packed, text_head
 
 _GIVE = b"\x94" + packed(UNASKED) + packed("give")
 """How the frame of a message begins that is given."""
@@ -61,7 +61,8 @@ class Attachment(FrameProtocol):
 
     def give(self, channel: str, body: bytes) -> None:
         """Send a packed message that cannot be refused; there is no answer."""
-        self.write_parts([_GIVE, packed_text(channel.encode()), body])
+        name = channel.encode()
+        self.write_parts([_GIVE, text_head(len(name)), name, body])
 
     def pause_writing(self) -> None:
         """Called by the loop when the broker does not keep up with reading."""

@@ -1,7 +1,7 @@
 """What a process gives to and gets from the local layer's broker in itself, packed and unpacked.
 
-Made by `local`, for the process that is the broker; calls the mailboxes. Compiled (setup.py), for every message
-of that process passes here, and none of them waits.
+Made by `local`, for the process that is the broker; calls the mailboxes. Compiled (setup.py), for every
+message of that process passes here, and none of them waits.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One client of a local layer's broker, at the broker's end: its requests, and what is still to be answered.
 
-Made by `local_broker` for each connection, whose docstring has the frames; calls the mailboxes, and the broker
-for what concerns all clients. Compiled (setup.py), for every message of the layer passes here.
+Made by `local_broker` for each connection, whose docstring has the frames; calls the mailboxes, and the
+broker for what concerns all clients. Compiled (setup.py), for every message of the layer passes here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from daphne.errors import ChannelFull
 from daphne.layers.local_frames import DONE, FAILED, FULL, LEAVING, SENT, UNASKED, FrameProtocol
 from daphne.layers.mailboxes import Batch, Mailboxes, Waiter
 from daphne.layers.names import local_prefix
-from daphne.layers.packing import bytes_head, packed, packed_array, packed_number, packed_text
+from daphne.layers.packing import bytes_head, packed, packed_array, packed_number, text_head
 
 if TYPE_CHECKING:
     from daphne.layers.local_broker import Broker
@@ -30,10 +30,8 @@ def packed_answer(number: int, batch: Batch) -> list[bytes]:
     """The frame `(number, DONE, batch)`; a message is not copied for it."""
     parts = [b"\x93", packed_number(number), packed_number(DONE), packed_array(len(batch))]
     for channel, body in batch:
-        parts.append(b"\x92")
-        parts.append(packed_text(channel.encode()))
-        parts.append(bytes_head(len(body)))
-        parts.append(body)
+        name = channel.encode()
+        parts += [b"\x92", text_head(len(name)), name, bytes_head(len(body)), body]
     return parts
 
 

@@ -16,6 +16,8 @@ LARGE = 256 * 1024
 
 _of_thread = threading.local()
 _BYTE: Final[list[bytes]] = [bytes([value]) for value in range(256)]
+_TEXT_HEADS: Final[list[bytes]] = [bytes([0xA0 | size] if size < 32 else [0xD9, size]) for size in range(256)]
+_BYTES_HEADS: Final[list[bytes]] = [bytes([0xC4, size]) for size in range(256)]
 
 
 def packed(value: Any) -> bytes:
@@ -30,29 +32,21 @@ def packed(value: Any) -> bytes:
     return body
 
 
-def packed_text(text: bytes) -> bytes:
-    """Text, which is given in UTF-8."""
-    size = len(text)
-    if size < 32:
-        return _BYTE[0xA0 | size] + text
+def text_head(size: int) -> bytes:
+    """What stands before a text of `size` bytes in UTF-8."""
     if size < 0x100:
-        return b"".join([b"\xd9", _BYTE[size], text])
+        return _TEXT_HEADS[size]
     if size < 0x10000:
-        return b"".join([b"\xda", _BYTE[size >> 8], _BYTE[size & 0xFF], text])
-    return b"".join([b"\xdb", size.to_bytes(4, "big"), text])
-
-
-def packed_bytes(data: bytes) -> bytes:
-    """Bytes."""
-    return bytes_head(len(data)) + data
+        return b"\xda" + size.to_bytes(2, "big")
+    return b"\xdb" + size.to_bytes(4, "big")
 
 
 def bytes_head(size: int) -> bytes:
     """What stands before `size` bytes."""
     if size < 0x100:
-        return b"\xc4" + _BYTE[size]
+        return _BYTES_HEADS[size]
     if size < 0x10000:
-        return b"".join([b"\xc5", _BYTE[size >> 8], _BYTE[size & 0xFF]])
+        return b"\xc5" + size.to_bytes(2, "big")
     return b"\xc6" + size.to_bytes(4, "big")
 
 

@@ -1,7 +1,7 @@
 """Sending that takes no waiting: into a layer that can take a message at once, past no line.
 
-Called by the bridge and the worker for nearly every message, through `sending.LineSender`, which has the lines
-and sends what has to wait; calls the layer's `give`. Compiled (setup.py).
+Called by the bridge and the worker for nearly every message, through `sending.LineSender`, which has the
+lines and sends what has to wait; calls the layer's `give`. Compiled (setup.py).
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class PromptSender:
 
 
 def _own(layer: AsyncLayer, name: str, interface: Any) -> Any:
-    """The method `name` of a layer with this `interface`, unless a class derived from the one that has it has a
-    send of its own: that sees every message."""
+    """The attribute `name` of a layer with this `interface`, unless a class derived from the one that has it
+    has a send of its own: that sees every message."""
     for kind in type(layer).__mro__:
         if name in vars(kind) and isinstance(layer, interface):
             return getattr(layer, name)

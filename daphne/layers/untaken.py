@@ -1,11 +1,13 @@
-"""A look now and then at the offers that no worker has said to have taken: was it received by one that died?
+"""A look now and then at the offers that no worker has said to have taken: did one that died receive them?
 
-Called by `workers`; calls the layer for how many messages wait, and `lost` for what a worker received and died
-with before it could say so. Where nothing waits in the channel, every offer has been received. What nobody has
-taken half of the `worker_timeout` after that was with a worker that is dead. And as channels are first in,
-first out, what was offered before something that has been taken is no longer in its channel; with several
-hosts that holds for each of them only, so it counts when a worker has died. While there are offers, one timer
-is armed; a look costs one question to the layer, and most offers are taken long before.
+Called by `workers`; calls the layer for how many messages wait, and `lost` for what a worker received and
+died with before it could say so.
+
+Where nothing waits in the channel, every offer has been received. What nobody has taken half of the
+`worker_timeout` after that was with a worker that is dead. And as channels are first in, first out, what was
+offered before something that has been taken is no longer in its channel; with several hosts that holds for
+each of them only, so it counts when a worker has died. While there are offers, one timer is armed; a look
+costs one question to the layer, and most offers are taken long before.
 """
 
 from __future__ import annotations

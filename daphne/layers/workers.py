@@ -97,9 +97,13 @@ class Workers:
 
     def confirm(self, inbox: Inbox, size: int) -> None:
         """A reply of `size` bytes has been passed on to the client; tell its worker now and then."""
-        count, worker = inbox.passed_on(size), inbox.worker
-        if count and worker is not None:
-            self.tell_later(worker, inbox.local, {"type": "daphne.ack", "count": count})
+        if count := inbox.passed_on(size):
+            self.acknowledge(inbox, count)
+
+    def acknowledge(self, inbox: Inbox, count: int) -> None:
+        """Tell the worker that the client has taken `count` replies in all."""
+        if inbox.worker is not None:
+            self.tell_later(inbox.worker, inbox.local, {"type": "daphne.ack", "count": count})
 
     async def tell(self, worker: KnownWorker, local: str, message: Message) -> None:
         """Send to the worker's channel `local`, waiting for room as long as the worker lives."""

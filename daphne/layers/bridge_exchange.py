@@ -74,7 +74,7 @@ class HTTPExchange:
             return False
         self.body = event.get("body", b"")
         self.body_ended = not event.get("more_body")
-        if not self.body_ended or len(self.body) > self.desk.chunk_size or not self.offer():
+        if not self.body_ended or len(self.body) > self.desk.chunk_size or not _offer(self):
             return False
         self.desk.unanswered.add(self)
         return True
@@ -86,20 +86,7 @@ class HTTPExchange:
 
     def offer(self) -> bool:
         """Send the request to the workers, if that takes no waiting."""
-        desk, inbox = self.desk, self.inbox
-        sender = desk.sender
-        try:
-            if sender.packs:
-                files = desk.same_files
-                body = packed_request(self.scope, inbox.name, self.body, self.body_channel, files)
-                self.dispatched = sender.send_packed("http.request", "http.request", body)
-            else:
-                self.dispatched = sender.send_now("http.request", self.message())
-        except (MessageTooLarge, LookupError, TypeError, ValueError):  # which is found again
-            self.dispatched = False
-        if self.dispatched:
-            desk.offers.offered(inbox)
-        return self.dispatched
+        return _offer(self)
 
     def whole_response(self, reply: Any) -> list[dict[str, Any]] | None:
         """The two events of a reply that is all of a response, as most are; None for any other."""
@@ -147,3 +134,22 @@ class HTTPExchange:
         if self.classic:
             return "http.disconnect", messages.http_disconnect(self.scope, inbox.name)
         return None
+
+
+def _offer(
+    exchange: HTTPExchange,
+) -> bool:  # as a method it would be looked up in a class that is not compiled
+    desk, inbox = exchange.desk, exchange.inbox
+    sender = desk.sender
+    try:
+        if sender.packs:
+            body, rest, files = exchange.body, exchange.body_channel, desk.same_files
+            request = packed_request(exchange.scope, inbox.name, body, rest, files)
+            exchange.dispatched = sender.send_packed("http.request", "http.request", request)
+        else:
+            exchange.dispatched = sender.send_now("http.request", exchange.message())
+    except (MessageTooLarge, LookupError, TypeError, ValueError):  # which is found again
+        exchange.dispatched = False
+    if exchange.dispatched:
+        desk.offers.offered(inbox)
+    return exchange.dispatched

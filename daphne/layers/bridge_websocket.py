@@ -1,8 +1,8 @@
 """One WebSocket over a channel layer: its client's messages to a worker, the replies to the client.
 
-Called by the bridge for every `websocket` scope; calls `messages` for what goes to and fro, `frames` for the
-way to the worker, and the inbox of the reply channel for the way back. One task reads the client, one the
-replies.
+Called by the bridge for every `websocket` scope; calls `messages` for what goes to and fro, `kept_frames` and
+`frames` for the way to the worker, and the inbox of the reply channel for the way back. One task reads the
+client, one the replies.
 
 The connection outlives its worker: when that hands it over or dies, a fresh `websocket.connect` with `resume`
 goes out, the next worker's accept is absorbed, and the client notices nothing.
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
 from daphne.layers import messages, messages_websocket
 from daphne.layers.bridge_connection import WebSocketConnection, size_of
-from daphne.layers.frames import ClientFrames
+from daphne.layers.frames import FrameFlow
 from daphne.layers.interface import Message
+from daphne.layers.kept_frames import KeptFrames
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import BacklogFull
@@ -55,8 +56,9 @@ class _Socket(WebSocketConnection):
     """The state of one WebSocket: connecting, open (`open`), closing (`closing`)."""
 
     def __init__(self, bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(bridge.replies.inboxes.open_websocket(), ClientFrames(bridge, scope))
-        self.frames: ClientFrames
+        frames = KeptFrames(bridge.sender.prompt, bridge.sender.abandon)
+        super().__init__(bridge.replies.inboxes.open_websocket(), frames)
+        self.flow = FrameFlow(bridge, scope, frames)
         self.bridge = bridge
         self.scope = scope
         self.receive = receive
@@ -117,9 +119,9 @@ class _Socket(WebSocketConnection):
         try:
             while (event := await self.receive())["type"] != "websocket.disconnect":
                 if not self.frames.add_now(event):
-                    await self.frames.add(event)
+                    await self.flow.add(event)
                 elif self.frames.full:
-                    await self.frames.room()
+                    await self.flow.room()
         except ChannelFull:
             log.warning("WebSocket force closed for %s due to receive backpressure", self.inbox.name)
             event = await self._close_and_wait(closecodes.TRY_AGAIN_LATER)
@@ -139,7 +141,7 @@ class _Socket(WebSocketConnection):
     async def _flow(self) -> None:
         """Send the new worker what was kept for it."""
         try:
-            await self.frames.flow()
+            await self.flow.flow()
         except (ChannelFull, self.bridge.layer.MessageTooLarge) as problem:
             log.warning("WebSocket force closed for %s: %s", self.inbox.name, problem)
             await self._close(closecodes.TRY_AGAIN_LATER)

@@ -1,8 +1,6 @@
-"""The messages of one WebSocket's client on their way to a worker: in order, numbered, kept until confirmed.
+"""The messages of one WebSocket's client where they have to wait on their way to a worker.
 
-Called by `bridge_websocket`; calls the sender. A message that a worker has not confirmed is kept
-(`kept_frames`), so that it can go to the next worker when this one hands the connection over or dies. The
-window bounds what is kept; while it is full the client is not read.
+Called by `bridge_websocket`, which keeps them in `kept_frames`; calls the sender.
 """
 
 from __future__ import annotations
@@ -20,51 +18,53 @@ if TYPE_CHECKING:
     from daphne.layers.bridge import Bridge
 
 
-class ClientFrames(KeptFrames):
-    """The frames, and what has to be waited for on their way."""
+class FrameFlow:
+    """Sends the frames of one WebSocket as fast as there is room for them."""
 
-    def __init__(self, bridge: Bridge, scope: Scope) -> None:
-        super().__init__(bridge.sender.prompt, bridge.sender.abandon)
+    def __init__(self, bridge: Bridge, scope: Scope, frames: KeptFrames) -> None:
         self._bridge = bridge
         self._scope = scope
+        self._frames = frames
 
     async def add(self, event: Event) -> None:
         """Take one `websocket.receive`; returns when the next may be read. Raises what `flow` raises."""
         frame = Frame(event)
-        self._unsent.append(frame)
-        self._window.sent(frame.size)
+        self._frames.unsent.append(frame)
+        self._frames.window.sent(frame.size)
         await self.flow()
         await self.room()
 
     async def room(self) -> None:
         """Wait until the next message may be read."""
-        while self._window.full:
-            await self._window.changed()
+        while self._frames.full:
+            await self._frames.window.changed()
 
     async def flow(self) -> None:
         """Send what is unsent, if there is anybody to send it to. Raises ChannelFull or MessageTooLarge."""
-        if self._flowing:
+        frames = self._frames
+        if frames.flowing:
             return
-        self._flowing = True
+        frames.flowing = True
         try:
-            while self._unsent and (inbox := self._inbox) is not None:
+            while frames.unsent and (inbox := frames.inbox) is not None:
                 if inbox.worker is not None and inbox.worker.dead:
                     break  # `lost`, which is about to come, sees to what is unsent
-                await self._send(self._unsent.popleft(), inbox)
+                await self._send(frames.unsent.popleft(), inbox)
         finally:
-            self._flowing = False
+            frames.flowing = False
 
     async def _send(self, frame: Frame, inbox: Inbox) -> None:
-        self.order += 1
-        frame.order = self.order
+        frames = self._frames
+        frames.order += 1
+        frame.order = frames.order
         frame.arrived = False
         worker = inbox.worker
         if worker is None:
             message = messages_websocket.websocket_receive(self._scope, inbox.name, frame.order, frame.event)
             await self._send_patiently("websocket.receive", message)
-            self._confirm(1)
+            frames.confirm(1)
             return
-        self._unconfirmed.append(frame)
+        frames.unconfirmed.append(frame)
         try:
             await self._send_patiently(worker.prefix + inbox.local, for_worker(frame))
             frame.arrived = True

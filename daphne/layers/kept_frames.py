@@ -1,7 +1,9 @@
 """The messages of one WebSocket's client that no worker has confirmed: in order, numbered, kept.
 
-Base of `frames.ClientFrames`, which adds the coroutines that wait for room; calls the sender. Compiled
-(setup.py), for every message of a client passes here.
+Made by `bridge_websocket`; calls the sender where that takes no waiting, as `frames` does where it does. What
+a worker has not confirmed is kept, so that it can go to the next one when this one hands the connection over
+or dies. The window bounds what is kept; while it is full the client is not read. Compiled (setup.py), for every
+message of a client passes here.
 """
 
 from __future__ import annotations
@@ -9,8 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from typing import Any
-
-from mypy_extensions import mypyc_attr
 
 from daphne.layers.inbox import Inbox
 from daphne.layers.interface import Message
@@ -33,7 +33,6 @@ class Frame:
         """Whether the layer has it."""
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
 class KeptFrames:
     """What the client sent and no worker has confirmed. `open_to(inbox)` lets it flow, `hold()` stops it."""
 
@@ -41,26 +40,28 @@ class KeptFrames:
         """`abandon` ends what stands in line for a prefix and a channel with that prefix."""
         self._sender = sender
         self._abandon = abandon
-        self._inbox: Inbox | None = None
-        self._unsent: deque[Frame] = deque()
-        self._unconfirmed: deque[Frame] = deque()
-        self._window = Window()
-        self._flowing = False
+        self.inbox: Inbox | None = None
+        """Whose worker they flow to; None while there is none."""
+        self.unsent: deque[Frame] = deque()
+        self.unconfirmed: deque[Frame] = deque()
+        self.window = Window()
+        self.flowing = False
+        """Whether what was unsent is being sent."""
         self.order = 0
         """The order of the last message sent to the present worker."""
 
     @property
     def waiting(self) -> bool:
         """Whether there are messages that no worker was sent yet."""
-        return bool(self._unsent)
+        return bool(self.unsent)
 
     def add_now(self, event: Event) -> bool:
         """Take one `websocket.receive`, if that takes no waiting; else False, and `add` is to be called.
 
-        The next may be read once there is `room`. Raises MessageTooLarge.
+        The next may be read once they are not `full`. Raises MessageTooLarge.
         """
-        inbox = self._inbox
-        if inbox is None or self._unsent or self._flowing:
+        inbox = self.inbox
+        if inbox is None or self.unsent or self.flowing:
             return False
         worker = inbox.worker
         if worker is None or worker.dead:
@@ -71,23 +72,23 @@ class KeptFrames:
             return False
         self.order = frame.order
         frame.arrived = True
-        self._unconfirmed.append(frame)
-        self._window.sent(frame.size)
+        self.unconfirmed.append(frame)
+        self.window.sent(frame.size)
         return True
 
     @property
     def full(self) -> bool:
         """Whether the next message has to wait for `room`."""
-        return self._window.full
+        return self.window.full
 
     def open_to(self, inbox: Inbox) -> None:
         """The connection is accepted by whoever answers to `inbox`: messages may go there, once `flow` is
         called."""
-        self._inbox = inbox
+        self.inbox = inbox
 
     def hold(self) -> None:
         """Nobody has the connection for now: keep what comes, and what stands in line for its worker."""
-        inbox, self._inbox = self._inbox, None
+        inbox, self.inbox = self.inbox, None
         if inbox is not None and inbox.worker is not None:
             prefix = inbox.worker.prefix
             self._abandon(prefix, prefix + inbox.local)
@@ -96,10 +97,10 @@ class KeptFrames:
     def confirmed(self, order: int) -> None:
         """The worker is done with the messages up to `order`."""
         count = 0
-        while self._unconfirmed and self._unconfirmed[0].order <= order:
-            self._unconfirmed.popleft()
+        while self.unconfirmed and self.unconfirmed[0].order <= order:
+            self.unconfirmed.popleft()
             count += 1
-        self._confirm(count)
+        self.confirm(count)
 
     def handed_over(self, received: int) -> None:
         """The worker gave the connection back after message `received`; what follows is for the next."""
@@ -114,21 +115,22 @@ class KeptFrames:
         """
         held = [
             frame
-            for frame in self._unconfirmed
+            for frame in self.unconfirmed
             if frame.arrived and (untaken is None or frame.order < untaken)
         ]
-        self._unconfirmed = deque(frame for frame in self._unconfirmed if frame not in held)
-        self._confirm(len(held))
+        self.unconfirmed = deque(frame for frame in self.unconfirmed if frame not in held)
+        self.confirm(len(held))
         self._take_back_unconfirmed()
         return [frame.order for frame in held]
 
     def _take_back_unconfirmed(self) -> None:
-        self._unsent.extendleft(reversed(self._unconfirmed))
-        self._unconfirmed.clear()
+        self.unsent.extendleft(reversed(self.unconfirmed))
+        self.unconfirmed.clear()
         self.hold()
 
-    def _confirm(self, count: int) -> None:
-        self._window.confirm(self._window.confirmed + count)
+    def confirm(self, count: int) -> None:
+        """`count` more are done with."""
+        self.window.confirm(self.window.confirmed + count)
 
 
 def send_frame(sender: PromptSender, prefix: str, local: str, frame: Frame) -> bool:

@@ -96,9 +96,9 @@ class HTTPExchange:
         if extra:
             return None
         status, headers, content = reply.get("status"), reply.get("headers"), reply.get("content")
-        if extra is not None and type(status) is int and type(content) is bytes and headers is not None:
+        if extra is not None and type(status) is int and type(content) is bytes and _are_pairs(headers):
             # The stream checks what the application of a worker of ours sends, as it does without a layer.
-            events = [
+            events: list[dict[str, Any]] = [
                 {"type": "http.response.start", "status": status, "headers": headers},
                 {"type": "http.response.body", "body": content},
             ]
@@ -136,11 +136,17 @@ class HTTPExchange:
         return None
 
 
-def _offer(
-    exchange: HTTPExchange,
-) -> bool:  # as a method it would be looked up in a class that is not compiled
+def _are_pairs(headers: Any) -> bool:
+    """Whether a layer has brought header fields as tuples, which the stream knows again."""
+    return type(headers) in (tuple, list) and (not headers or type(headers[0]) is tuple)
+
+
+def _offer(exchange: HTTPExchange) -> bool:
+    # As a method it would be looked up in a class that is not compiled.
     desk, inbox = exchange.desk, exchange.inbox
     sender = desk.sender
+    if sender.give is None:
+        return False
     try:
         if sender.packs:
             body, rest, files = exchange.body, exchange.body_channel, desk.same_files

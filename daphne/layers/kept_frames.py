@@ -2,8 +2,8 @@
 
 Made by `bridge_websocket`; calls the sender where that takes no waiting, as `frames` does where it does. What
 a worker has not confirmed is kept, so that it can go to the next one when this one hands the connection over
-or dies. The window bounds what is kept; while it is full the client is not read. Compiled (setup.py), for every
-message of a client passes here.
+or dies. The window bounds what is kept; while it is full the client is not read. Compiled (setup.py), for
+every message of a client passes here.
 """
 
 from __future__ import annotations

@@ -61,13 +61,25 @@ COMPILED = [
     *[
         f"daphne/layers/{name}.py"
         for name in (
+            "bridge_connection",
+            "bridge_exchange",
             "copying",
+            "inbox",
+            "kept_frames",
             "local_frames",
+            "local_gate",
+            "local_server",
+            "mailboxes",
             "messages",
+            "messages_packed",
             "messages_websocket",
             "names",
+            "offers",
+            "packing",
+            "prompt",
             "store",
             "unanswered",
+            "window",
         )
     ],
 ]

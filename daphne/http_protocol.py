@@ -165,7 +165,8 @@ class _TurnedSite:
         self._answered: set[str] = set()
         direct: Any = _DirectLayer(layer, self._kinds)
         self._bridge = Bridge(direct, settings)
-        self._bridge.replies.http_prefix = self._bridge.replies.websocket_prefix = send_channel
+        inboxes = self._bridge.replies.inboxes
+        inboxes.http_prefix = inboxes.websocket_prefix = send_channel
         runner = Runner(self._bridge, self._loop, settings.application_close_timeout)
         self.site = Site(
             settings, self._loop, start=runner.start, left=runner.client_left, action_logger=action_logger

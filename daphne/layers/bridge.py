@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from daphne.layers.bridge_exchange import Desk
 from daphne.layers.bridge_http import HTTPRequest
 from daphne.layers.bridge_websocket import serve_websocket
 from daphne.layers.interface import AsyncLayer, NearLayer
 from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import Replies
 from daphne.layers.sending import LineSender
-from daphne.layers.unanswered import Unanswered
 from daphne.layers.workers import Workers
 from daphne.settings import Settings
 
@@ -42,16 +42,17 @@ class Bridge:
         self.same_files = isinstance(layer, NearLayer) and layer.same_files
         """Whether a worker may name a file for the body of a response."""
         self.sender = LineSender(layer)
-        self.unanswered = Unanswered()
         self.replies = Replies(layer, self._worker_said)
         self.workers = Workers(layer, self.sender, float(settings.worker_timeout), self.replies.find)
+        inboxes, offers = self.replies.inboxes, self.workers.offers
+        self.desk = Desk(inboxes, self.sender.prompt, offers, settings.body_chunk_size, self.same_files)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """ASGI 3. Raises nothing but what `receive` and `send` raise, and ValueError for another kind of
         scope."""
         kind = scope["type"]
         if kind == "http":
-            return HTTPRequest(self, scope, receive, send).serve()
+            return HTTPRequest(self, self.desk, scope, receive, send).serve()
         if kind == "websocket":
             return serve_websocket(self, scope, receive, send)
         if kind == "lifespan":
@@ -64,7 +65,7 @@ class Bridge:
 
     async def stop(self) -> None:
         """End what `start` began."""
-        self.unanswered.close()
+        self.desk.unanswered.close()
         await self.workers.stop()
         await self.replies.stop()
 

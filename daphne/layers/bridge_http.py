@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Any
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
 from daphne.layers import messages
+from daphne.layers.bridge_exchange import HTTPExchange
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
-from daphne.layers.messages import Event, Scope
-from daphne.layers.replies import BacklogFull
+from daphne.layers.messages import Event
+from daphne.layers.replies import BacklogFull, next_reply
 from daphne.layers.window import WINDOW, Window
 from daphne.layers.workers import Lost
 from daphne.streams.pages import PAGE_HEADERS, error_page
-
-if TYPE_CHECKING:
-    from daphne.layers.bridge import Bridge, Receive, Send
 
 log = logging.getLogger("daphne.http_protocol")
 
@@ -44,50 +41,49 @@ _TIME_IS_UP = object()
 _CLIENT_LEFT = object()
 
 
-class HTTPRequest:
-    """The state of one request. `serve` returns when it is answered, cut, or its client has gone."""
+class HTTPRequest(HTTPExchange):
+    """One request. `serve` returns when it is answered, cut, or its client has gone."""
 
-    __slots__ = (
-        *("body", "body_channel", "body_ended", "bridge", "classic", "complete", "dispatched"),
-        *("inbox", "receive", "rest", "retried", "scope", "send", "started", "timer"),
-        *("trailers", "upload_window", "watcher"),
-    )
-
-    def __init__(self, bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
-        self.bridge = bridge
-        self.scope = scope
-        self.receive = receive
-        self.send = send
-        self.inbox = bridge.replies.open(bridge.replies.http_prefix)
-        self.body = self.rest = b""
-        self.body_ended = False
-        self.body_channel: str | None = None
-        self.upload_window: Window | None = None
-        self.dispatched = self.retried = self.started = self.trailers = self.complete = False
-        self.classic = True
-        """Whether nothing says yet that a worker of ours answers."""
-        self.timer: asyncio.TimerHandle | None = None
-        self.watcher: asyncio.Task[None] | None = None
+    __slots__ = ()
 
     async def serve(self) -> None:
         """From the body to the last reply, and then the end of everything that was begun for it."""
         try:
             event = await self.receive()
-            if event["type"] == "http.disconnect":
+            if not self.offer_whole(event) and not await self._begin(event):
                 return
-            self.body = event.get("body", b"")
-            self.body_ended = not event.get("more_body")
-            whole = self.body_ended and len(self.body) <= self.bridge.settings.body_chunk_size
-            if (whole or await self._gather_body(event)) and (self._offer() or await self._dispatch()):
-                self._begin_watching()
-                await self._relay()
+            inbox = self.inbox
+            while (reply := inbox.take_now()) is None:
+                await inbox.arrival()
+            whole = self.whole_response(reply)
+            if whole is None:
+                await self._relay(reply)
+                return
+            await self.send(whole[0])
+            self.started = True
+            await self.send(whole[1])
+            self.complete = True
         except ClientDisconnected:
             log.debug("The client of %s has left", self.inbox.name)
+        except ApplicationError as problem:  # the stream has written nothing of it, and ends what we leave
+            log.error("HTTP/WS send decode error: %s", problem)
         finally:
-            if (farewell := self._end()) is not None:
+            if (farewell := self.end()) is not None:
                 await self.bridge.sender.try_send(*farewell)
 
     # To the worker
+
+    async def _begin(self, event: Event) -> bool:
+        """Offer a request that has to be waited for. False when the client left, or it had to be answered."""
+        if event["type"] == "http.disconnect":
+            return False
+        if self.body_ended and len(self.body) <= self.desk.chunk_size:
+            offered = await self._dispatch()
+        else:
+            offered = await self._gather_body(event) and (self.offer() or await self._dispatch())
+        if offered:
+            self._begin_watching()
+        return offered
 
     async def _gather_body(self, event: Event) -> bool:
         """Read what goes into the first message of a body that may not fit into it; `event` is its beginning.
@@ -112,27 +108,13 @@ class HTTPRequest:
             self.body_channel = self.bridge.layer.new_channel(messages.BODY_PATTERN)
         return True
 
-    def _message(self) -> Message:
-        extra = messages.scope_extra(self.scope, self.bridge.same_files)
-        return messages.http_request(self.scope, self.inbox.name, self.body, self.body_channel, extra)
-
-    def _offer(self) -> bool:
-        """Send the request to the workers, if that takes no waiting; False leaves it to `_dispatch`."""
-        bridge = self.bridge
-        self.dispatched = False
-        with suppress(bridge.layer.MessageTooLarge):  # which `_dispatch` finds again
-            self.dispatched = bridge.sender.send_now("http.request", self._message())
-        if self.dispatched:
-            bridge.workers.offered(self.inbox)
-        return self.dispatched
-
     async def _dispatch(self) -> bool:
         """Send it, waiting for room; False when it had to be answered instead."""
         bridge = self.bridge
         try:
             async with asyncio.timeout(bridge.http_timeout or None):  # a foreign layer may hang
                 patience = bridge.settings.channel_full_timeout
-                await bridge.sender.send("http.request", self._message(), patience)
+                await bridge.sender.send("http.request", self.message(), patience)
         except ChannelFull:
             log.warning("The channel http.request is full; %s %s is answered 503", *self._names())
             await self._page(503, QUEUE_FULL)
@@ -195,7 +177,7 @@ class HTTPRequest:
             self.watcher = loop.create_task(self._upload())
             self._arm(loop.time())
         else:
-            self.bridge.unanswered.add(self)
+            self.desk.unanswered.add(self)
 
     def quiet(self, asked_at: float) -> None:
         """Not answered at once: look out for the client's end, and see to the time limit."""
@@ -215,17 +197,18 @@ class HTTPRequest:
 
     # From the worker
 
-    async def _relay(self) -> None:
-        """Pass the replies on until the response is complete or has to be given up."""
-        going_on = True
-        while going_on and not self.complete:
-            reply = await self.inbox.get()
-            if type(reply) is dict:
-                going_on = await self._reply(reply)
-            elif type(reply) is Lost:
-                going_on = await self._lost()
-            else:
-                going_on = await self._give_up(reply)
+    async def _relay(self, reply: Any) -> None:
+        """Pass the replies on, of which this is the first, until the response is complete or has to be given
+        up."""
+        while await self._take(reply) and not self.complete:
+            reply = await next_reply(self.inbox)
+
+    async def _take(self, reply: Any) -> bool:
+        if type(reply) is dict:
+            return await self._reply(reply)
+        if type(reply) is Lost:
+            return await self._lost()
+        return await self._give_up(reply)
 
     async def _reply(self, reply: Message) -> bool:
         """Pass one reply on. False when nothing more can come of this request."""
@@ -251,22 +234,12 @@ class HTTPRequest:
             events = messages.response_events(reply, self.started)
         except ApplicationError as problem:
             return await self._bad_reply(reply, problem)
-        try:
-            if not self.started:
-                self.classic = extra is None
-                self.bridge.workers.answered(self.inbox, self.classic)
-                if not extra and not reply.get("more_content"):  # all of a response, as most replies are
-                    await self.send(events[0])
-                    self.started = True
-                    await self.send(events[1])
-                    self.complete = True
-                    return True
-            for event in events:
-                await self.send(event)
-                self._passed_on(event)
-        except ApplicationError as problem:  # the stream has written nothing of it, and ends what we leave
-            log.error("HTTP/WS send decode error: %s", problem)
-            return False
+        if not self.started:
+            self.classic = extra is None
+            self.bridge.workers.answered(self.inbox, self.classic)
+        for event in events:
+            await self.send(event)
+            self._passed_on(event)
         if not self.complete and "content" in reply:
             self.bridge.workers.confirm(self.inbox, len(reply["content"]))
         return True
@@ -332,8 +305,8 @@ class HTTPRequest:
             return False
         self.retried = True
         self.bridge.replies.close(self.inbox)
-        self.inbox = self.bridge.replies.open(self.bridge.replies.http_prefix)
-        return self._offer() or await self._dispatch()
+        self.inbox = self.bridge.replies.inboxes.open_http()
+        return self.offer() or await self._dispatch()
 
     async def _page(self, status: int, text: str) -> None:
         """Answer with a page of our own. A 503 closes the connection (classic specification, "WWW")."""
@@ -344,28 +317,6 @@ class HTTPRequest:
         self.started = True
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": page})
-
-    def _end(self) -> tuple[str, Message] | None:
-        """Let go of everything; what is still to be sent, and where."""
-        bridge = self.bridge
-        bridge.unanswered.discard(self)
-        if self.timer is not None:
-            self.timer.cancel()
-        if self.watcher is not None:
-            self.watcher.cancel()
-        worker = self.inbox.worker
-        bridge.replies.close(self.inbox)
-        bridge.workers.release(self.inbox)
-        if not self.dispatched:
-            return None
-        if worker is not None:
-            return None if self.complete else (worker.prefix + self.inbox.local, {"type": "http.disconnect"})
-        # A worker of ours that has answered, and not yet said that it took the request, is told when it does.
-        return (
-            ("http.disconnect", messages.http_disconnect(self.scope, self.inbox.name))
-            if self.classic
-            else None
-        )
 
     def _names(self) -> tuple[str, str]:
         return self.scope["method"], self.inbox.name

@@ -1,8 +1,8 @@
 """One WebSocket over a channel layer: its client's messages to a worker, the replies to the client.
 
-Called by the bridge for every `websocket` scope; calls `messages` for what goes to and fro, `frames` for the
-way to the worker, and the inbox of the reply channel for the way back. One task reads the client, one the
-replies.
+Called by the bridge for every `websocket` scope; calls `messages` for what goes to and fro, `kept_frames` and
+`frames` for the way to the worker, and the inbox of the reply channel for the way back. One task reads the
+client, one the replies.
 
 The connection outlives its worker: when that hands it over or dies, a fresh `websocket.connect` with `resume`
 goes out, the next worker's accept is absorbed, and the client notices nothing.
@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
 from daphne.layers import messages, messages_websocket
-from daphne.layers.frames import ClientFrames
+from daphne.layers.bridge_connection import WebSocketConnection, size_of
+from daphne.layers.frames import FrameFlow
 from daphne.layers.interface import Message
+from daphne.layers.kept_frames import KeptFrames
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event, Scope
 from daphne.layers.replies import BacklogFull
@@ -45,30 +47,28 @@ _CLIENT_LEFT = object()
 _NOT_TAKEN = object()
 
 
-async def serve_websocket(bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
+def serve_websocket(bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
     """Serve the WebSocket of `scope`. Returns when it is closed or refused, or its client has gone."""
-    await _Socket(bridge, scope, receive, send).serve()
+    return _Socket(bridge, scope, receive, send).serve()
 
 
-class _Socket:
+class _Socket(WebSocketConnection):
     """The state of one WebSocket: connecting, open (`open`), closing (`closing`)."""
 
     def __init__(self, bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
+        frames = KeptFrames(bridge.sender.prompt, bridge.sender.abandon)
+        super().__init__(bridge.replies.inboxes.open_websocket(), frames)
+        self.flow = FrameFlow(bridge, scope, frames)
         self.bridge = bridge
         self.scope = scope
         self.receive = receive
         self.send = send
-        self.inbox = bridge.replies.open(bridge.replies.websocket_prefix)
         self.connection = self.inbox.local
-        self.frames = ClientFrames(bridge, scope)
-        self.open = self.closing = False
-        self.accepted = False
-        """Whether the present worker has accepted; `open` is whether any has."""
         self.subprotocol: str | None = None
         self.state: str | None = None
         """As JSON."""
         self.on_loss = bridge.settings.on_worker_loss
-        self.resumed_count = self.deaths = 0
+        self.resumed_count = 0
         self.dispatched = False
         self.left: Event | None = None
         self.tasks: list[asyncio.Task[None]] = []
@@ -119,9 +119,9 @@ class _Socket:
         try:
             while (event := await self.receive())["type"] != "websocket.disconnect":
                 if not self.frames.add_now(event):
-                    await self.frames.add(event)
+                    await self.flow.add(event)
                 elif self.frames.full:
-                    await self.frames.room()
+                    await self.flow.room()
         except ChannelFull:
             log.warning("WebSocket force closed for %s due to receive backpressure", self.inbox.name)
             event = await self._close_and_wait(closecodes.TRY_AGAIN_LATER)
@@ -141,7 +141,7 @@ class _Socket:
     async def _flow(self) -> None:
         """Send the new worker what was kept for it."""
         try:
-            await self.frames.flow()
+            await self.flow.flow()
         except (ChannelFull, self.bridge.layer.MessageTooLarge) as problem:
             log.warning("WebSocket force closed for %s: %s", self.inbox.name, problem)
             await self._close(closecodes.TRY_AGAIN_LATER)
@@ -153,7 +153,17 @@ class _Socket:
     async def _relay(self) -> None:
         """Pass the replies on until the client has gone."""
         while True:
-            reply = await self.inbox.get()
+            while (reply := self.inbox.take_now()) is None:
+                await self.inbox.arrival()
+            event = self.plain_message(reply)
+            if event is not None:
+                try:
+                    await self.send(event)
+                except (ClientDisconnected, ApplicationError) as problem:
+                    self._not_sent(problem)
+                if count := self.inbox.passed_on(size_of(event)):
+                    self.bridge.workers.acknowledge(self.inbox, count)
+                continue
             if type(reply) is dict:
                 going_on = await self._reply(reply)
             elif type(reply) is Lost:
@@ -188,8 +198,6 @@ class _Socket:
                 return True
         if self.closing:
             return True
-        if extra is not None and self.accepted and len(reply) == 2 and type(reply.get("text")) is str:
-            return await self._pass_text(reply["text"])
         try:
             events = messages_websocket.websocket_events(reply, not self.accepted)
         except ApplicationError as problem:
@@ -203,22 +211,17 @@ class _Socket:
             return self.open  # an unanswered handshake is answered by the stream
         return True
 
-    async def _pass_text(self, text: str) -> bool:
-        """What nearly all replies are: a text from a worker of ours."""
-        try:
-            await self.send({"type": "websocket.send", "text": text})
-        except ClientDisconnected:
+    def _not_sent(self, problem: Exception) -> None:
+        if isinstance(problem, ClientDisconnected):
             log.debug("The client of %s has left", self.inbox.name)
-        except ApplicationError as problem:
+        else:
             log.error("HTTP/WS send decode error: %s", problem)
-        self.bridge.workers.confirm(self.inbox, len(text))
-        return True
 
     async def _pass_on(self, event: Event, reply: Message) -> None:
         kind = event["type"]
         if kind == "websocket.send":
             await self._send(event)
-            self.bridge.workers.confirm(self.inbox, len(event.get("text") or event.get("bytes") or b""))
+            self.bridge.workers.confirm(self.inbox, size_of(event))
         elif kind == "websocket.accept":
             await self._accept(event, EXTRA not in reply)
         elif not self.open:
@@ -292,7 +295,7 @@ class _Socket:
         replies = self.bridge.replies
         self.bridge.workers.release(self.inbox)
         replies.close(self.inbox)
-        self.inbox = replies.open(replies.websocket_prefix)
+        self.inbox = replies.inboxes.open_websocket()
         if await self._dispatch() and self.open:
             self._stop_timer()
             loop = asyncio.get_running_loop()

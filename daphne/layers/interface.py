@@ -112,6 +112,27 @@ class PromptLayer(Protocol):
         """
 
 
+class Gate(Protocol):
+    """Where a layer whose messages are MessagePack takes them packed."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes any now."""
+
+    def give_packed(self, queue: str, channel: str, body: bytes) -> bool:
+        """As `PromptLayer.give`, for a message that is packed already. `queue` is `channel`, or of a
+        process-local name what it has up to its `!`; neither is checked."""
+
+
+@runtime_checkable
+class PackedLayer(Protocol):
+    """A layer that may have such a gate."""
+
+    @property
+    def gate(self) -> Gate:
+        """It."""
+
+
 @runtime_checkable
 class CountingLayer(Protocol):
     """A layer that can say what waits in it."""

@@ -16,17 +16,17 @@ from typing import Any, cast
 
 import msgpack
 
-from daphne.errors import LayerError, LayerUnavailable, MessageTooLarge
+from daphne.errors import LayerError, LayerUnavailable
 from daphne.layers.arrivals import Arrivals, Batch, Names
 from daphne.layers.blocking import BlockingDoor
 from daphne.layers.copying import check_values
 from daphne.layers.interface import BATCH, MAX_MESSAGE_SIZE, Message
 from daphne.layers.local_broker import Broker
 from daphne.layers.local_client import Attachment, AttachmentFetch, BrokerGone
+from daphne.layers.local_gate import Gate, Unpacker
 from daphne.layers.local_place import Place
 from daphne.layers.mailboxes import Closed, Mailboxes, Take
 from daphne.layers.names import Capacities, checked_group, receiving_queue, receiving_queues, sending_queue
-from daphne.layers.packing import packed
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
 """Seconds between attempts to attach while one broker follows another: doubled each time."""
@@ -55,11 +55,11 @@ class ChannelLayer(BlockingDoor):
         mode: int = 0o600,
         users: Sequence[int] = (),
     ) -> None:
+        self.max_message_size = max_message_size
         super().__init__()
         self.expiry = expiry
         self.group_expiry = group_expiry
         self.capacity = capacity
-        self.max_message_size = max_message_size
         self.path = path
         self._capacities = Capacities(capacity, channel_capacity)
         self._mode = mode
@@ -71,6 +71,7 @@ class ChannelLayer(BlockingDoor):
         self.abandon((getattr(self, "_sides", None), getattr(self, "_broker", None)))
         self._sides: dict[asyncio.AbstractEventLoop, _LoopSide] = {}
         self._broker: Broker | None = None
+        self._gate = Gate(self.max_message_size)
         self._attended: dict[str, tuple[Take, int]] = {}
 
     def use_socket(self, path: str) -> None:
@@ -91,40 +92,36 @@ class ChannelLayer(BlockingDoor):
         """See `interface.AsyncLayer`."""
         sending_queue(channel)
         check_values(message)
-        await self._call("send", channel, self._pack(channel, message))
+        await self._call("send", channel, self._gate.pack(channel, message))
 
     def give(self, channel: str, message: Message) -> bool:
-        """See `interface.PromptLayer`. Only the broker's process can."""
-        broker = self._broker
-        if broker is None or broker.leaving:
+        """See `interface.PromptLayer`. What another process than the broker's gives at once is what goes to
+        an owner of process-local channels in that, who attends them."""
+        if self._gate.boxes is not None:
+            return self._gate.give(channel, message)
+        side = self._sides.get(asyncio.get_running_loop())
+        if side is None or side.attachment is None or not side.attachment.takes(sending_queue(channel)):
             return False
-        name = sending_queue(channel)
-        try:
-            broker.boxes.put(name, channel, self._pack(channel, message))
-        except Closed:
-            return False
+        side.attachment.give(channel, self._gate.pack(channel, message))
         return True
+
+    @property
+    def gate(self) -> Gate:
+        """See `interface.PackedLayer`. It is open in the broker's process."""
+        return self._gate
 
     def attend(self, prefix: str, take: Callable[[str, Message], None]) -> None:
         """See `interface.AttendedLayer`. Only the broker's process can."""
-
-        def unpack(channel: str, body: bytes) -> None:
-            try:
-                message = msgpack.unpackb(body, raw=False)
-            except ValueError as error:  # its sender is told of nothing: it goes on for others
-                log.error("A message for %s is dropped: it is not MessagePack (%s)", channel, error)
-            else:
-                take(channel, message)
-
-        self._attended[receiving_queue(prefix)] = attended = unpack, threading.get_ident()
+        attended = Unpacker(take).unpack, threading.get_ident()
+        self._attended[receiving_queue(prefix)] = attended
         if self._broker is not None:
-            self._broker.boxes.attend(prefix, *attended)
+            self._broker.attend(prefix, *attended)
 
     def forsake(self, prefix: str) -> None:
         """See `interface.AttendedLayer`."""
         self._attended.pop(prefix, None)
         if self._broker is not None:
-            self._broker.boxes.forsake(prefix)
+            self._broker.forsake(prefix)
 
     async def receive_batch(self, channels: Sequence[str], limit: int = BATCH) -> list[tuple[str, Message]]:
         """See `interface.AsyncLayer`. Goes on with the next broker when one has gone."""
@@ -168,7 +165,7 @@ class ChannelLayer(BlockingDoor):
     async def send_group_async(self, group: str, message: Message) -> None:
         """See `interface.AsyncLayer`."""
         check_values(message)
-        await self._call("send_group", checked_group(group), self._pack(group, message))
+        await self._call("send_group", checked_group(group), self._gate.pack(group, message))
 
     async def flush_async(self) -> None:
         """See `interface.AsyncLayer`."""
@@ -192,6 +189,7 @@ class ChannelLayer(BlockingDoor):
             self._sides.pop(loop, None)
         broker = self._broker
         if broker is not None and broker.loop is loop and not broker.leaving:
+            self._gate.boxes = None
             await broker.close()
             self._broker = None
 
@@ -203,17 +201,6 @@ class ChannelLayer(BlockingDoor):
             await access.call("put_back", batch)
         except LayerError as error:
             log.error("%d messages could not be given back and are lost: %s", len(batch), error)
-
-    def _pack(self, channel: str, message: Message) -> bytes:
-        try:
-            body = packed(message)
-        except (OverflowError, ValueError) as error:  # integers of more than 64 bits; nested too deeply
-            raise TypeError(f"not a message: {error}") from error
-        if len(body) > self.max_message_size:
-            raise MessageTooLarge(
-                f"{len(body)} bytes for {channel}; the layer carries {self.max_message_size}"
-            )
-        return body
 
     async def _call(self, operation: str, *arguments: Any) -> Any:
         while True:
@@ -259,8 +246,9 @@ class ChannelLayer(BlockingDoor):
             place.unlock()
             raise
         for prefix, attended in self._attended.items():
-            broker.boxes.attend(prefix, *attended)
+            broker.attend(prefix, *attended)
         self._broker = broker
+        self._gate.boxes = broker.boxes
         log.info("This process is the broker of the local layer %s", place.path)
         return broker
 

@@ -13,9 +13,21 @@ from typing import Any
 
 from daphne.errors import ChannelFull, LayerError, LayerUnavailable
 from daphne.layers.arrivals import Names, is_shared
-from daphne.layers.local_broker import DONE, FULL, LEAVING, SENT, UNASKED, VERSION
-from daphne.layers.local_frames import FrameProtocol
+from daphne.layers.local_frames import (
+    ATTENDED,
+    DONE,
+    FULL,
+    LEAVING,
+    SENT,
+    UNASKED,
+    VERSION,
+    FrameProtocol,
+)
 from daphne.layers.mailboxes import Closed
+from daphne.layers.packing import packed, text_head
+
+_GIVE = b"\x94" + packed(UNASKED) + packed("give")
+"""How the frame of a message begins that is given."""
 
 log = logging.getLogger("daphne.layers.local")
 
@@ -32,7 +44,9 @@ class Attachment(FrameProtocol):
         self._on_leaving = on_leaving
         self._numbers = itertools.count(1)
         self._pending: dict[int, asyncio.Future[Any]] = {}
-        self._left = False
+        self._left = self._paused = False
+        self._attended: frozenset[str] = frozenset()
+        """The prefixes whose owner takes at once what comes to them."""
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self.admitted: asyncio.Future[None] = self._loop.create_future()
 
@@ -40,6 +54,23 @@ class Attachment(FrameProtocol):
     def is_usable(self) -> bool:
         """Whether new requests may be made."""
         return not (self._left or self.closed.done())
+
+    def takes(self, prefix: str) -> bool:
+        """Whether `give` may be called for channels of the process-local `prefix`."""
+        return prefix in self._attended and not self._paused and self.is_usable
+
+    def give(self, channel: str, body: bytes) -> None:
+        """Send a packed message that cannot be refused; there is no answer."""
+        name = channel.encode()
+        self.write_parts([_GIVE, text_head(len(name)), name, body])
+
+    def pause_writing(self) -> None:
+        """Called by the loop when the broker does not keep up with reading."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Called by the loop when it does."""
+        self._paused = False
 
     async def call(self, operation: str, *arguments: Any) -> Any:
         """Ask, and wait for the answer. Raises ChannelFull, BrokerGone, Closed (then it was not asked)."""
@@ -53,7 +84,7 @@ class Attachment(FrameProtocol):
             answer.set_exception(Closed("the broker of the local layer has left"))
         else:
             self._pending[number] = answer
-            self.write_frame(number, operation, *arguments)
+            self.write_frame((number, operation, *arguments))
         return number, answer
 
     async def watch(self, prefix: str) -> None:
@@ -68,9 +99,9 @@ class Attachment(FrameProtocol):
     def tell(self, operation: str, number: int) -> None:
         """End a request early; the answer is that request's."""
         if self.is_usable:
-            self.write_frame(UNASKED, operation, number)
+            self.write_frame((UNASKED, operation, number))
 
-    def frame_received(self, *fields: Any) -> None:
+    def frame_received(self, fields: Any) -> None:
         """Called with each answer."""
         number, status, value = fields
         if number == UNASKED:
@@ -92,6 +123,8 @@ class Attachment(FrameProtocol):
                 answer = self._pending.pop(number, None)
                 if answer is not None and not answer.done():
                     answer.set_result(None)
+        elif status == ATTENDED:
+            self._attended = frozenset(value)
         elif status == LEAVING:
             self._left = True
             self._on_leaving(self)

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import struct
 from abc import abstractmethod
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import msgpack
 from mypy_extensions import mypyc_attr
 
 from daphne.layers.packing import packed
 
-LENGTH = struct.Struct(">I")
-"""The length in front of each frame."""
+LENGTH: Final = 4
+"""The bytes of the length in front of each frame."""
+DONE, FULL, FAILED, LEAVING, SENT, ATTENDED = 0, 1, 2, 3, 4, 5
+"""The statuses of answers."""
+UNASKED = 0
+"""The number of answers that nobody asked for, and of requests that want none."""
+VERSION = 3
+"""Of these frames; told to each client that is let in."""
 FRAME_LIMIT = 64 * 1024 * 1024
 """Bytes of the largest frame; whoever announces a larger one is cut off."""
 
@@ -32,6 +37,8 @@ class FrameProtocol:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._received = bytearray()
+        self._awaited = LENGTH
+        """How many bytes must have come until there is a whole frame."""
         self._frames: list[bytes] = []
         self._transport: asyncio.Transport | None = None
 
@@ -52,12 +59,19 @@ class FrameProtocol:
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
 
-    def write_frame(self, *fields: Any) -> None:
+    def write_frame(self, fields: Any) -> None:
         """Send a frame, soon; nothing if the connection is closed."""
-        body = packed(fields)
+        self.write_parts([packed(fields)])
+
+    def write_parts(self, parts: list[bytes]) -> None:
+        """The same for a frame that is packed already, in parts."""
         if not self._frames:
             self._loop.call_soon(self.flush_frames)
-        self._frames += (LENGTH.pack(len(body)), body)
+        size = 0
+        for part in parts:
+            size += len(part)
+        self._frames.append(size.to_bytes(LENGTH, "big"))
+        self._frames += parts
 
     def flush_frames(self) -> None:
         """Send the frames of this turn now."""
@@ -67,35 +81,38 @@ class FrameProtocol:
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        if self._received:
-            self._received += data
-            with memoryview(self._received) as view:
-                read = self._read_frames(view)
-            del self._received[:read]
-        else:
-            with memoryview(data) as view:
-                read = self._read_frames(view)
+        received = self._received
+        if received:
+            received += data
+            if len(received) < self._awaited:
+                return
+            data = bytes(received)
+            received.clear()
+        read = self._read_frames(data)
+        if read < len(data):
             self._received += data[read:]
 
-    def _read_frames(self, view: memoryview) -> int:
-        """Take the frames that `view` has whole; how many bytes they are."""
+    def _read_frames(self, data: bytes) -> int:
+        """Take the frames that `data` has whole; how many bytes they are."""
         start = 0
-        size = len(view)
-        while size - start >= LENGTH.size:
-            (length,) = LENGTH.unpack_from(view, start)
+        size = len(data)
+        self._awaited = LENGTH
+        while size - start >= LENGTH:
+            body = start + LENGTH
+            length = data[start] << 24 | data[start + 1] << 16 | data[start + 2] << 8 | data[start + 3]
             if length > FRAME_LIMIT:
                 log.error("Cut off a peer that announced a frame of %d bytes", length)
                 self.abort()
                 return size
-            body = start + LENGTH.size
             if size - body < length:
+                self._awaited = LENGTH + length
                 break
             start = body + length
-            self.frame_received(*msgpack.unpackb(view[body:start], raw=False, use_list=False))
+            self.frame_received(msgpack.unpackb(data[body:start], raw=False, use_list=False))
         return start
 
     @abstractmethod
-    def frame_received(self, *fields: Any) -> None:
+    def frame_received(self, fields: Any) -> None:
         """Called with the fields of each frame."""
 
     def abort(self) -> None:

@@ -1,7 +1,7 @@
 """A store that threads and event loops share: a message wakes one waiting receiver, wherever it waits.
 
 Called by the memory layer, which keeps messages in it, and by the local layer's broker, which keeps packed
-ones; calls `store` under a lock. Nothing polls.
+ones, and for both by `receiving`; calls `store` under a lock. Nothing polls. Compiled (setup.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from daphne.errors import LayerUnavailable
-from daphne.layers.interface import BATCH
 from daphne.layers.names import Capacities, local_prefix
 from daphne.layers.store import Store
 
@@ -54,24 +53,41 @@ class Mailboxes:
         self._takers: dict[str, tuple[Take, int]] = {}
         self._closed = False
 
-    def put(self, name: str, channel: str, message: Any) -> None:
-        """Append to the queue `name` what is meant for `channel`. Raises ChannelFull, Closed."""
+    @property
+    def closed(self) -> bool:
+        """Whether they have been closed."""
+        return self._closed
+
+    def put(self, name: str, channel: str, message: Any, bounded: bool = True) -> None:
+        """Append to the queue `name` what is meant for `channel`. Raises ChannelFull, if it is `bounded`, and
+        Closed."""
+        if name in self._takers and self.hand(name, channel, message):
+            return
         with self._lock:
             if self._closed:
                 raise Closed("the mailboxes are closed")
-            take = None
-            if name in self._takers:
-                take, thread = self._takers[name]
-                if thread != threading.get_ident() or self._store.holds(name):
-                    take = None
-                else:
-                    self._store.count_message(name)
-            if take is None:
-                self._store.put(name, channel, message, self._clock())
-                if name in self._waiting:
-                    self._wake_one(name)
-        if take is not None:
-            take(channel, message)
+            self._store.put(name, channel, message, self._clock(), bounded)
+            if name in self._waiting:
+                self._wake_one(name)
+
+    def hand(self, name: str, channel: str, message: Any) -> bool:
+        """Give the message to whoever attends the queue `name` in this thread, unless others wait there; else
+        False. Raises Closed."""
+        taker = self._takers.get(name)
+        if taker is None or taker[1] != threading.get_ident():
+            return False
+        with self._lock:
+            if self._closed:
+                raise Closed("the mailboxes are closed")
+            if self._store.holds(name):
+                return False
+            self._store.count_message(name)
+        taker[0](channel, message)
+        return True
+
+    def attended(self, thread: int) -> list[str]:
+        """The queues that are attended in that thread."""
+        return [name for name, (_, attending) in self._takers.items() if attending == thread]
 
     def attend(self, name: str, take: Take, thread: int) -> None:
         """From now on, what that thread puts into the queue `name` goes to `take` at once, unless earlier
@@ -118,20 +134,6 @@ class Mailboxes:
                 self._wake_for_the_rest(waiter.names)
             else:
                 self._forget(waiter)
-
-    async def receive(self, names: Sequence[str], limit: int = BATCH) -> Batch:
-        """Wait for at least one message, and take up to `limit`. Cancelling loses nothing. Raises Closed."""
-        while not (taken := self.take(names, limit)):
-            if self._closed:
-                raise Closed("the mailboxes are closed")
-            event = LoopEvent()
-            waiter = self.wait(names, event.set)
-            try:
-                await event.future
-            except BaseException:
-                self.stop_waiting(waiter)
-                raise
-        return taken
 
     def receive_blocking(self, names: Sequence[str], timeout: float) -> Batch:
         """The same for a thread, for one message; [] after `timeout` seconds."""

@@ -24,6 +24,7 @@ from daphne.layers.names import (
     sending_queue,
     single_reader_channel,
 )
+from daphne.layers.receiving import receive
 
 
 class ChannelLayer:
@@ -96,7 +97,7 @@ class ChannelLayer:
 
     async def receive_batch(self, channels: Sequence[str], limit: int = BATCH) -> list[tuple[str, Message]]:
         """Wait for at least one message on `channels` and take up to `limit`; see `interface.AsyncLayer`."""
-        return await self._boxes.receive(receiving_queues(channels), limit)
+        return await receive(self._boxes, receiving_queues(channels), limit)
 
     def group_add(self, group: str, channel: str) -> None:
         """Make `channel` a member of `group` for `group_expiry` seconds."""

@@ -9,17 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from daphne.errors import DaphneError
+from daphne.layers.inbox import CONTROL, BacklogFull, Inbox, Inboxes
 from daphne.layers.interface import AsyncLayer, AttendedLayer, Message
-from daphne.layers.names import random_name
-from daphne.layers.window import Confirmations
 
-if TYPE_CHECKING:
-    from daphne.layers.workers import KnownWorker
+__all__ = ["CONTROL", "BacklogFull", "Inbox", "Replies", "next_reply"]
 
 log = logging.getLogger("daphne.server")
 
@@ -27,90 +23,12 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 """Seconds before the reader tries again after an error of the layer; each pause is twice the one before."""
 
-BACKLOG_LIMIT = 32 * 1024 * 1024
-"""Bytes of replies that one connection's client may leave untaken. Our own workers wait long before that; a
-classic consumer cannot be told to wait, and one slow client must not fill the memory."""
 
-_LOOK_EVERY = 32
-"""Untaken replies between two looks at how many bytes they hold."""
-
-CONTROL = "control"
-"""The local part of the name on which workers speak to the process, not to one of its connections."""
-
-
-class BacklogFull(DaphneError):
-    """A client takes its responses so slowly that more replies wait for it than the process will hold."""
-
-
-class Inbox:
-    """The replies for one connection, in order, and whoever waits for the next."""
-
-    __slots__ = (
-        "_loop",
-        "_messages",
-        "_waiter",
-        "confirmations",
-        "local",
-        "name",
-        "offer",
-        "prefix",
-        "received",
-        "worker",
-    )
-
-    def __init__(self, prefix: str, local: str, loop: asyncio.AbstractEventLoop) -> None:
-        self.name = prefix + local
-        self.prefix = prefix
-        self.received = 0
-        """How many replies have come."""
-        self.offer = 0
-        """The number under which the connection was offered to the workers; see `untaken`."""
-        self.local = local
-        self.confirmations: Confirmations | None = None
-        """What of the replies has been passed on; see `window`."""
-        self.worker: KnownWorker | None = None
-        """The worker that has taken the connection; None before that, and for classic consumers always."""
-        self._loop = loop
-        self._messages: deque[Any] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-
-    def put(self, message: Any) -> None:
-        """Append a reply, or whatever else the reader of this inbox is to know."""
-        messages = self._messages
-        messages.append(message)
-        self.received += 1
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(None)
-        elif len(messages) % _LOOK_EVERY == 0 and _size(messages) > BACKLOG_LIMIT:
-            messages.clear()
-            messages.append(BacklogFull(f"{self.name}: more than {BACKLOG_LIMIT} bytes of replies wait"))
-
-    async def get(self) -> Any:
-        """The next of them. Cancelling loses nothing."""
-        while not self._messages:
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self._messages.popleft()
-
-    def take_now(self) -> Any:
-        """The next of them if there is one, else None."""
-        return self._messages.popleft() if self._messages else None
-
-
-def _size(messages: deque[Any]) -> int:
-    return sum(
-        len(value)
-        for message in messages
-        if isinstance(message, dict)
-        for value in message.values()
-        if isinstance(value, bytes | str)
-    )
+async def next_reply(inbox: Inbox) -> Any:
+    """What comes next to `inbox`. Cancelling loses nothing."""
+    while (message := inbox.take_now()) is None:
+        await inbox.arrival()
+    return message
 
 
 class Replies:
@@ -128,42 +46,27 @@ class Replies:
         self.websocket_prefix = f"websocket.send.{process}!"
         self._prefixes = (self.http_prefix, self.websocket_prefix)
         self._layer = layer
-        self._on_control = on_control
-        self._inboxes: dict[str, Inbox] = {}
-        self._loop: asyncio.AbstractEventLoop
+        self.inboxes = Inboxes(self.http_prefix, self.websocket_prefix, on_control, self.start)
+        self.open = self.inboxes.open
+        self.find = self.inboxes.find
+        self.close = self.inboxes.close
         self._task: asyncio.Task[None] | None = None
 
-    def open(self, prefix: str) -> Inbox:
-        """A new inbox under a name that nobody can guess."""
-        if self._task is None:
-            self.start()
-        inbox = Inbox(prefix, random_name(), self._loop)
-        self._inboxes[inbox.name] = inbox
-        return inbox
-
-    def find(self, name: str) -> Inbox | None:
-        """The open inbox with that name."""
-        return self._inboxes.get(name)
-
-    def close(self, inbox: Inbox) -> None:
-        """Forget an inbox; later replies to it are discarded."""
-        self._inboxes.pop(inbox.name, None)
-
     def __len__(self) -> int:
-        return len(self._inboxes)
+        return len(self.inboxes)
 
     def start(self) -> None:
         """Start the reader, in the running loop."""
         if self._task is None:
-            self._loop = asyncio.get_running_loop()
-            self._task = self._loop.create_task(self._read(), name="daphne-replies")
+            self._task = asyncio.get_running_loop().create_task(self._read(), name="daphne-replies")
             if isinstance(self._layer, AttendedLayer):
                 for prefix in self._prefixes:
-                    self._layer.attend(prefix, self._deliver)
+                    self._layer.attend(prefix, self.inboxes.deliver)
 
     async def stop(self) -> None:
         """Stop the reader. What is on its way stays in the layer."""
         task, self._task = self._task, None
+        self.inboxes.loop = None
         if task is not None:
             if isinstance(self._layer, AttendedLayer):
                 for prefix in self._prefixes:
@@ -185,19 +88,4 @@ class Replies:
                 continue
             pause = FIRST_PAUSE
             for channel, message in batch:
-                self._deliver(channel, message)
-
-    def _deliver(self, channel: str, message: Message) -> None:
-        inbox = self._inboxes.get(channel)
-        if inbox is not None:
-            inbox.put(message)
-        elif channel.endswith("!" + CONTROL):
-            self._control(channel, message)
-        else:
-            log.debug("Message on unknown channel %r - discarding", channel)
-
-    def _control(self, channel: str, message: Message) -> None:
-        try:
-            self._on_control(channel, message)
-        except Exception:  # whatever stands in a message must not end the reader
-            log.exception("A message from a worker could not be understood")
+                self.inboxes.deliver(channel, message)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 
 from daphne.errors import ChannelFull, DaphneError, LayerUnavailable
-from daphne.layers.interface import AsyncLayer, Message, PromptLayer
+from daphne.layers.interface import AsyncLayer, Message
 from daphne.layers.names import local_prefix
+from daphne.layers.prompt import PromptSender
 
 FIRST_PAUSE = 0.002
 LONGEST_PAUSE = 0.1
@@ -30,20 +30,10 @@ class LineSender:
 
     def __init__(self, layer: AsyncLayer) -> None:
         self._layer = layer
-        self._give = _give_of(layer) or _never
-        self._lines: dict[str, deque[_Place]] = {}
-
-    def send_now(self, channel: str, message: Message) -> bool:
-        """Send, if that takes no waiting of any kind; else False, and `send` is to be called.
-
-        Raises the layer's MessageTooLarge.
-        """
-        if self._lines and local_prefix(channel) in self._lines:
-            return False
-        try:
-            return self._give(channel, message)
-        except ChannelFull:
-            return False
+        self.prompt = PromptSender(layer)
+        self.send_now = self.prompt.send_now
+        self._give = self.prompt.give
+        self._lines: dict[str, deque[_Place]] = self.prompt.lines
 
     async def send(
         self, channel: str, message: Message, patience: float | None, outage: float | None = 0
@@ -55,7 +45,7 @@ class LineSender:
         queue = local_prefix(channel)
         if queue not in self._lines:
             try:
-                if self._give(channel, message):
+                if self._give is not None and self._give(channel, message):
                     return
                 return await self._layer.send_async(channel, message)
             except self._layer.ChannelFull:
@@ -115,21 +105,6 @@ class LineSender:
             del self._lines[queue]
         elif was_first:
             line[0].wake()
-
-
-def _give_of(layer: AsyncLayer) -> Callable[[str, Message], bool] | None:
-    """The `give` of a `PromptLayer`, unless a class derived from it has a send of its own: that sees every
-    message."""
-    for kind in type(layer).__mro__:
-        if "give" in vars(kind) and isinstance(layer, PromptLayer):
-            return layer.give
-        if "send" in vars(kind) or "send_async" in vars(kind):
-            break
-    return None
-
-
-def _never(channel: str, message: Message) -> bool:
-    return False
 
 
 class _Place:

@@ -46,13 +46,13 @@ class Store:
         self.messages_count.clear()
         self.full_count.clear()
 
-    def put(self, name: str, channel: str, message: Any, now: float) -> None:
-        """Append `message` to the queue `name`. Raises ChannelFull."""
+    def put(self, name: str, channel: str, message: Any, now: float, bounded: bool = True) -> None:
+        """Append `message` to the queue `name`. Raises ChannelFull, if it is `bounded`."""
         queue = self._queues.get(name)
         if queue is None:
             self._drop_due(now)
             queue = self._queues[name] = _Queue(self.capacities.of(name), now + self.expiry)
-        elif len(queue.entries) >= queue.capacity:
+        elif bounded and len(queue.entries) >= queue.capacity:
             self._expire(queue, now)
             if len(queue.entries) >= queue.capacity:
                 self.full_total += 1

@@ -1,7 +1,7 @@
-"""Requests and WebSockets that were offered to the workers and that none has said to have taken yet.
+"""A look now and then at the offers that no worker has said to have taken: did one that died receive them?
 
-Called by `workers` with every offer and what becomes of it; calls the layer for how many messages wait, and
-`lost` for what a worker received and died with before it could say so.
+Called by `workers`; calls the layer for how many messages wait, and `lost` for what a worker received and
+died with before it could say so.
 
 Where nothing waits in the channel, every offer has been received. What nobody has taken half of the
 `worker_timeout` after that was with a worker that is dead. And as channels are first in, first out, what was
@@ -17,8 +17,9 @@ import logging
 from collections.abc import Callable
 
 from daphne.errors import DaphneError
+from daphne.layers.inbox import Inbox
 from daphne.layers.interface import AsyncLayer, CountingLayer
-from daphne.layers.replies import Inbox
+from daphne.layers.offers import Offers
 
 TAKE_TIME = 1.0
 """Seconds within which a worker that has received an offer says that it took it, where one has just died."""
@@ -33,59 +34,33 @@ class Untaken:
         self._layer = layer
         self._interval = timeout / 2
         self._lost = lost
-        self._offered_at: dict[Inbox, float] = {}  # in the order of the offers
-        self._offers = 0
-        self._taken_up_to: dict[str, int] = {}
+        self.offers = Offers(self._begin)
         self._received_up_to: dict[str, int] = {}
         """The offers that were no longer in their channels at the last look."""
         self._passed_up_to: dict[str, int] = {}
         """The offers before which others have been taken, when that was last noted after a death."""
         self._death = False
-        self._ours = self._classic = False
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._now: Callable[[], float]
 
-    def __len__(self) -> int:
-        return len(self._offered_at)
-
-    def offered(self, inbox: Inbox) -> None:
-        """The connection of `inbox` is in the layer now; unless it has an answer already."""
-        if inbox.worker is not None or inbox.received:
-            return
+    def _begin(self) -> Callable[[], float]:
+        self._now = asyncio.get_running_loop().time
         if self._timer is None:
-            self._now = asyncio.get_running_loop().time
             self._arm(self._interval)
-        self._offers += 1
-        inbox.offer = self._offers
-        self._offered_at[inbox] = self._now()
-
-    def taken(self, inbox: Inbox) -> None:
-        """A worker of ours has said that it took it, or has answered."""
-        self._ours = True
-        self._offered_at.pop(inbox, None)
-        if inbox.offer > self._taken_up_to.get(inbox.prefix, 0):
-            self._taken_up_to[inbox.prefix] = inbox.offer
-
-    def answered_by_classic(self, inbox: Inbox) -> None:
-        """A classic consumer has answered."""
-        self._classic = True
-        self._offered_at.pop(inbox, None)
-
-    def forget(self, inbox: Inbox) -> None:
-        """It is over, or offered anew in another way."""
-        self._offered_at.pop(inbox, None)
+        return self._now
 
     def worker_died(self) -> None:
         """Look at once: it may have received what it did not say."""
-        if self._offered_at:
+        if self.offers.open:
             self._death = True
-            self._passed_up_to = dict(self._taken_up_to)
+            self._passed_up_to = dict(self.offers.taken_up_to)
             self._look_soon(TAKE_TIME)
 
     def close(self) -> list[asyncio.Task[None]]:
         """Forget all; the tasks that are about to end."""
-        self._offered_at.clear()
+        self.offers.open.clear()
+        self.offers.leave()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -102,13 +77,14 @@ class Untaken:
         self._timer = None
         if self._now() > latest:  # this process stood still, and what workers said is waiting to be read
             self._passed_up_to = self._received_up_to = {}
-        if not self._offered_at:
+        if not self.offers.open:
             self._death = False
+            self.offers.leave()
             return
         if self._death:
             for prefix, offer in self._passed_up_to.items():
                 self._end(prefix, offer)
-            self._passed_up_to = dict(self._taken_up_to)
+            self._passed_up_to = dict(self.offers.taken_up_to)
         self._look_soon(self._interval)
 
     def _look_soon(self, delay: float) -> None:
@@ -121,8 +97,8 @@ class Untaken:
 
     async def _look(self, layer: CountingLayer) -> None:
         received_before, self._received_up_to = self._received_up_to, {}
-        for prefix in {inbox.prefix: None for inbox in self._offered_at}:
-            offers = self._offers
+        for prefix in {inbox.prefix: None for inbox in self.offers.open}:
+            count = self.offers.count
             channel = "http.request" if prefix.startswith("http.") else "websocket.connect"
             try:
                 waiting = await layer.pending_async(channel)
@@ -131,14 +107,14 @@ class Untaken:
                 continue
             if not waiting:  # twice in a row: a receive that was cancelled gives back what it brought
                 self._end(prefix, received_before.get(prefix, 0))
-                self._received_up_to[prefix] = offers
+                self._received_up_to[prefix] = count
 
     def _end(self, prefix: str, up_to: int) -> None:
         """The offers up to that number have been received long enough ago to have been taken."""
-        if self._classic or not self._ours:
+        if self.offers.classic or not self.offers.ours:
             return
         unexpired = self._now() - self._layer.expiry
-        for inbox, offered_at in list(self._offered_at.items()):
+        for inbox, offered_at in list(self.offers.open.items()):
             if inbox.prefix == prefix and inbox.offer <= up_to and offered_at > unexpired:
-                del self._offered_at[inbox]
+                del self.offers.open[inbox]
                 self._lost(inbox)

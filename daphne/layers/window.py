@@ -55,16 +55,11 @@ class Window:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def changed(self) -> None:
-        """Wait until there may be room, or until `wake` is called."""
+    def changed(self) -> asyncio.Future[None]:
+        """Done once there may be room, or `wake` is called."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        await waiter
-
-    async def room(self) -> None:
-        """Wait until there is room."""
-        while self.full:
-            await self.changed()
+        return waiter
 
 
 class Confirmations:

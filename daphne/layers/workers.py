@@ -17,11 +17,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from daphne.errors import ChannelFull, LayerUnavailable
+from daphne.layers.inbox import CONTROL, Inbox, KnownWorker
 from daphne.layers.interface import AsyncLayer, Message, WatchingLayer
-from daphne.layers.replies import CONTROL, Inbox
 from daphne.layers.sending import Abandoned, LineSender
 from daphne.layers.untaken import Untaken
-from daphne.layers.window import Confirmations
 
 log = logging.getLogger("daphne.server")
 
@@ -33,24 +32,6 @@ RETURN_TIME = 2.0
 
 TAKE_BACK_TIME = 0.3
 """Seconds to wait for messages that a dead worker has left in its channel."""
-
-
-class KnownWorker:
-    """One worker process, as seen from here."""
-
-    __slots__ = ("dead", "heard_at", "inboxes", "prefix", "replies", "replies_to_ended", "timeout", "watch")
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        self.inboxes: set[Inbox] = set()
-        self.heard_at = 0.0
-        self.timeout = 0.0
-        self.replies = 0
-        """How many replies had come from it when that was last looked at."""
-        self.replies_to_ended = 0
-        """How many of them were for connections that have ended."""
-        self.dead = False
-        self.watch: asyncio.Task[None] | None = None
 
 
 class Lost:
@@ -82,7 +63,10 @@ class Workers:
         self._workers: dict[str, KnownWorker] = {}
         self._heart: asyncio.Task[None] | None = None
         self._untaken = Untaken(layer, timeout, self._untaken_lost)
-        self.offered = self._untaken.offered
+        self.offers = self._untaken.offers
+        self.offered = self.offers.offered
+        self.answered = self.offers.answered
+        self.release = self.offers.release
         self._tasks: set[asyncio.Task[None]] = set()
 
     def said(self, channel: str, message: Message) -> None:
@@ -98,13 +82,6 @@ class Workers:
         elif prefix in self._workers:
             self._hear(self._workers[prefix], message)
 
-    def answered(self, inbox: Inbox, classic: bool) -> None:
-        """A first reply has come; `classic` when it was no worker of ours that sent it."""
-        if classic:
-            self._untaken.answered_by_classic(inbox)
-        else:
-            self._untaken.taken(inbox)
-
     def taken(self, prefix: str, inbox: Inbox) -> None:
         """The connection of `inbox` belongs to the worker that listens on `prefix`, unless it has one
         already."""
@@ -116,24 +93,17 @@ class Workers:
     def _belongs(self, inbox: Inbox, worker: KnownWorker) -> None:
         inbox.worker = worker
         worker.inboxes.add(inbox)
-        self._untaken.taken(inbox)
-
-    def release(self, inbox: Inbox) -> None:
-        """The connection of `inbox` has ended, or has another worker from now on."""
-        self._untaken.forget(inbox)
-        worker, inbox.worker = inbox.worker, None
-        if worker is not None:
-            worker.inboxes.discard(inbox)
-            worker.replies_to_ended += inbox.received
+        self.offers.taken(inbox)
 
     def confirm(self, inbox: Inbox, size: int) -> None:
         """A reply of `size` bytes has been passed on to the client; tell its worker now and then."""
-        if inbox.confirmations is None:
-            inbox.confirmations = Confirmations()
-        confirmations, worker = inbox.confirmations, inbox.worker
-        if confirmations.done(size) and worker is not None:
-            confirmations.said(confirmations.done_count)
-            self.tell_later(worker, inbox.local, {"type": "daphne.ack", "count": confirmations.done_count})
+        if count := inbox.passed_on(size):
+            self.acknowledge(inbox, count)
+
+    def acknowledge(self, inbox: Inbox, count: int) -> None:
+        """Tell the worker that the client has taken `count` replies in all."""
+        if inbox.worker is not None:
+            self.tell_later(inbox.worker, inbox.local, {"type": "daphne.ack", "count": count})
 
     async def tell(self, worker: KnownWorker, local: str, message: Message) -> None:
         """Send to the worker's channel `local`, waiting for room as long as the worker lives."""

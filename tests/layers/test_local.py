@@ -18,7 +18,7 @@ import time
 import psutil
 import pytest
 
-from daphne.errors import ConfigurationError, LayerUnavailable
+from daphne.errors import ConfigurationError, LayerUnavailable, MessageTooLarge
 from daphne.layers import blocking, local_broker, memory
 from daphne.layers.adapters import adapt
 from daphne.layers.local import ChannelLayer
@@ -345,13 +345,95 @@ def test_what_is_no_frame_ends_the_connection(path, data):
     async def scenario():
         async with layers(path, 1) as (first,):
             reader, writer = await asyncio.open_unix_connection(path)
-            assert await reader.readexactly(8) == b"\0\0\0\x04\x93\0\0\x02"
+            assert await reader.readexactly(8) == b"\0\0\0\x04\x93\0\0\x03"
             writer.write(data)
             with contextlib.suppress(ConnectionResetError):
                 assert await reader.read() == b""
             writer.close()
             await first.send_async("queue", {"a": 1})
             assert await one(first, "queue") == {"a": 1}
+
+    run(scenario())
+
+
+def taking(layer, prefix):
+    """What the owner of `prefix` in this layer's process takes."""
+    taken = []
+    layer.attend(prefix, lambda channel, message: taken.append((channel, message)))
+    return taken
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_what_is_attended_at_the_broker_is_given_without_an_answer(path):
+    async def scenario():
+        async with layers(path, 2) as (first, second):
+            assert not second.give("mine.x!a", {"number": 0}), "nobody attends it"
+            taken = taking(first, "mine.x!")
+            await until(lambda: second.give("mine.x!a", {"number": 0}))
+            for number in range(1, 500, 2):  # more than the capacity, and in order with what is answered
+                assert second.give("mine.x!b", {"number": number})
+                await second.send_async("mine.x!c", {"number": number + 1})
+            assert [message["number"] for _, message in taken] == list(range(501))
+            assert {channel for channel, _ in taken} == {"mine.x!a", "mine.x!b", "mine.x!c"}
+            assert not second.give("shared", {"number": 0}), "that may be full"
+            first.forsake("mine.x!")
+            await until(lambda: not second.give("mine.x!a", {"late": True}))
+            assert (await first.statistics_async("mine.x!"))["messages_count"] >= 501
+
+    run(scenario())
+
+
+def test_what_is_given_waits_behind_what_waits(path):
+    """Messages of before somebody attended the prefix come first, whatever the capacity."""
+
+    async def scenario():
+        async with layers(path, 2, capacity=3) as (first, second):
+            for number in range(3):
+                await second.send_async("mine.x!a", {"number": number})
+            taken = taking(first, "mine.x!")
+            given = 0
+            while given < 5:
+                given += second.give("mine.x!a", {"number": 3 + given})
+                await asyncio.sleep(0)
+            await second.pending_async("mine.x!")
+            batch = await first.receive_batch(["mine.x!"])
+            assert [message["number"] for _, message in batch] == list(range(8)) and not taken
+
+    run(scenario())
+
+
+def test_what_is_given_has_the_same_limit_of_size(path):
+    async def scenario():
+        async with layers(path, 2, max_message_size=1000) as (first, second):
+            taken = taking(first, "mine.x!")
+            await until(lambda: second.give("mine.x!a", {}))
+            for layer in (first, second):
+                with pytest.raises(MessageTooLarge):
+                    layer.give("mine.x!a", {"content": b"x" * 1000})
+                with pytest.raises(TypeError):
+                    layer.give("mine.x!a", {"content": 1 << 70})
+            await second.pending_async("mine.x!")
+            assert taken == [("mine.x!a", {})]
+
+    run(scenario())
+
+
+def test_what_is_given_to_a_broker_that_leaves_is_not_lost(path):
+    async def scenario():
+        async with layers(path, 2) as (first, second):
+            taken = taking(first, "mine.x!")
+            await until(lambda: second.give("mine.x!a", {"number": 0}))
+            await until(lambda: taken)
+            for number in range(1, 20):
+                assert second.give("mine.x!a", {"number": number})
+            first.forsake("mine.x!")
+            await first.close_async()
+            batch = [] if len(taken) == 20 else await second.receive_batch(["mine.x!"])
+            assert [message["number"] for _, message in taken + batch] == list(range(20))
 
     run(scenario())
 

@@ -7,7 +7,9 @@ import threading
 import msgpack
 import pytest
 
-from daphne.layers.packing import LARGE, packed
+from daphne.layers.local_frames import DONE
+from daphne.layers.local_server import packed_answer
+from daphne.layers.packing import LARGE, bytes_head, packed, packed_array, packed_number, text_head
 
 
 def test_values_of_any_size_one_after_the_other():
@@ -36,3 +38,22 @@ def test_each_thread_has_its_own():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+SIZES = [0, 1, 15, 16, 31, 32, 127, 128, 255, 256, 65535, 65536]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_single_values_are_packed_as_msgpack_packs_them(size):
+    assert text_head(size) + b"x" * size == packed("x" * size)
+    assert bytes_head(size) + b"x" * size == packed(b"x" * size)
+    assert msgpack.unpackb(packed_number(size)) == size
+    if size < 65536:
+        assert packed_array(size) + b"\0" * size == packed([0] * size)
+
+
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_an_answer_with_messages(count):
+    batch = [("http.request", packed({"number": number})) for number in range(count)]
+    frame = msgpack.unpackb(b"".join(packed_answer(70000, batch)), use_list=False)
+    assert frame == (70000, DONE, tuple(batch))

@@ -6,8 +6,9 @@ import asyncio
 import logging
 
 from daphne.layers import replies as module
+from daphne.layers.inbox import BACKLOG_LIMIT
 from daphne.layers.memory import ChannelLayer
-from daphne.layers.replies import BacklogFull, Replies
+from daphne.layers.replies import BacklogFull, Replies, next_reply
 from tests.layers.driver import in_loop, until
 
 
@@ -33,7 +34,7 @@ async def test_each_reply_reaches_its_inbox_in_order():
     for number in range(50):
         await layer.send_async(inboxes[number % 10].name, {"number": number})
     for index, inbox in enumerate(inboxes):
-        assert [(await inbox.get())["number"] for _ in range(5)] == list(range(index, 50, 10))
+        assert [(await next_reply(inbox))["number"] for _ in range(5)] == list(range(index, 50, 10))
     await replies.stop()
 
 
@@ -57,7 +58,7 @@ async def test_an_error_of_the_layer_is_logged_and_the_reader_goes_on(loop, capl
         await asyncio.sleep(0.005)
         loop.turn(module.LONGEST_PAUSE)
     await layer.send_async(inbox.name, {"status": 200})
-    assert await inbox.get() == {"status": 200}
+    assert await next_reply(inbox) == {"status": 200}
     errors = [record for record in caplog.records if record.name == "daphne.server"]
     assert [record.getMessage() for record in errors] == [
         "Error trying to receive messages: the layer has a cold"
@@ -102,7 +103,7 @@ async def test_what_cannot_be_understood_does_not_end_the_reader(caplog):
     inbox = replies.open(replies.http_prefix)
     await layer.send_async(replies.http_prefix + "control", {})
     await layer.send_async(inbox.name, {"status": 200})
-    assert await inbox.get() == {"status": 200}
+    assert await next_reply(inbox) == {"status": 200}
     assert "could not be understood" in caplog.text
     await replies.stop()
 
@@ -124,13 +125,13 @@ async def test_a_closed_inbox_is_an_unknown_channel(caplog):
 async def test_a_cancelled_get_loses_nothing():
     replies = Replies(ChannelLayer(), lambda channel, message: None)
     inbox = replies.open(replies.http_prefix)
-    getting = asyncio.ensure_future(inbox.get())
+    getting = asyncio.ensure_future(next_reply(inbox))
     await asyncio.sleep(0)
     inbox.put({"a": 1})
     getting.cancel()
     await asyncio.wait([getting])
     if getting.cancelled():
-        assert await inbox.get() == {"a": 1}
+        assert await next_reply(inbox) == {"a": 1}
     await replies.stop()
 
 
@@ -139,8 +140,8 @@ async def test_too_large_a_backlog_becomes_an_error():
     replies = Replies(ChannelLayer(), lambda channel, message: None)
     inbox = replies.open(replies.http_prefix)
     for _ in range(64):
-        inbox.put({"content": bytes(module.BACKLOG_LIMIT // 32)})
-    assert isinstance(await inbox.get(), BacklogFull)
+        inbox.put({"content": bytes(BACKLOG_LIMIT // 32)})
+    assert isinstance(await next_reply(inbox), BacklogFull)
     await replies.stop()
 
 
@@ -153,7 +154,7 @@ async def test_an_attended_prefix_gets_its_replies_within_the_call_that_sends_th
     assert inbox.take_now() == {"number": 1}, "the reader was waited for"
     await asyncio.to_thread(layer.send, inbox.name, {"number": 2})
     await layer.send_async(inbox.name, {"number": 3})
-    assert [(await inbox.get())["number"] for _ in range(2)] == [2, 3]
+    assert [(await next_reply(inbox))["number"] for _ in range(2)] == [2, 3]
     assert layer.channel_statistics(replies.http_prefix)["messages_count"] == 3
     await replies.stop()
     await layer.send_async(inbox.name, {"number": 4})

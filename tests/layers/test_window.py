@@ -30,7 +30,7 @@ def test_whatever_is_sent_and_taken_the_sender_is_never_stuck(sizes, random):
 async def test_room_is_waited_for():
     window = Window()
     window.sent(WINDOW)
-    waiting = asyncio.ensure_future(window.room())
+    waiting = asyncio.ensure_future(window.changed())
     await asyncio.sleep(0)
     assert not waiting.done()
     window.confirm(1)

@@ -356,7 +356,7 @@ async def test_nothing_is_left_when_all_have_ended(loop):
             await client.response()
         await pass_time(loop, 5)
         workers = bridge.workers
-        assert not workers._workers and not len(workers._untaken) and workers._heart is None
+        assert not workers._workers and not workers.offers.open and workers._heart is None
 
 
 @pytest.mark.parametrize("said", [["handover"], ["handover", "bye"], ["bye", "handover"]], ids="-".join)

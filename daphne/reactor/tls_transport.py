@@ -10,7 +10,7 @@ once. So what is unsent is all in the loop's transport, and flow control is its 
 
 One read of the loop's may bring 256 KiB, and OpenSSL is fed with them by the `SLICE`. A turn of the loop goes
 on with the next slice only if the last one was mostly data, so small records (1 byte in 23) take a turn for
-each slice; a slice without any data is what no client needs and ends the connection.
+each slice. As many bytes without any data (key updates) end the connection.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet import interfaces
 from zope.interface import classImplements
@@ -33,16 +33,19 @@ log = logging.getLogger(__name__)
 SHUTDOWN_TIMEOUT = 10.0
 """Seconds for the peer to answer our close_notify, from when all data has been handed to the kernel."""
 
-RECORD = 16384
+RECORD: Final = 16384
 """The most data that is in one record (RFC 8446 section 5.1)."""
 
-SLICE = RECORD + 1024
+SLICE: Final = 17408
 """Longer than any record on the wire (2^14 + 256 bytes and 5 of header), so that each slice ends one."""
 
-BATCH = 4 * RECORD
+OVERHEAD: Final = 29
+"""The most that a record without padding is longer than its data (AES-GCM in TLS 1.2: RFC 5288 section 3)."""
+
+BATCH: Final = 65536
 """Data that is encrypted before it is handed to the loop, which bounds the buffer in between."""
 
-MOST_ANSWERS = 16384
+MOST_ANSWERS: Final = 16384
 """Bytes that may wait of what OpenSSL answers by itself; the client that demands them takes none."""
 
 NOTHING = memoryview(b"")
@@ -62,6 +65,7 @@ class TLSTransport(LoopTransport):
         "_encrypted",
         "_end",
         "_feed",
+        "_fruitless",
         "_incoming",
         "_outgoing",
         "_paused",
@@ -77,13 +81,17 @@ class TLSTransport(LoopTransport):
     """The Twisted protocol's `dataReceived`."""
     _deadline: asyncio.TimerHandle | None
     """For the handshake, and then for the end."""
+    _fruitless: int
+    """Bytes that were received since the last data."""
+    _incoming: Any
+    _outgoing: Any
+    _ssl_object: Any
     _end: ssl.SSLError | None
     """Why nothing more can be read; SSLZeroReturnError if the peer has said goodbye."""
     _problem: Exception | None
     """Why we have ended the connection, if `connectionLost` is to tell."""
     _put_off: asyncio.Handle | None
     """The call that goes on with `_rest`."""
-    _ssl_object: Any
     _rest: Any
     """What has been received and is still to be fed to OpenSSL; nothing more is received meanwhile."""
 
@@ -95,7 +103,7 @@ class TLSTransport(LoopTransport):
         self._end = self._problem = self._put_off = None
         self._paused = False
         self._rest = NOTHING
-        self._unsent = 0
+        self._fruitless = self._unsent = 0
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._ssl_object = port.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         # The methods of the C object: the ones of SSLObject do nothing but call them.
@@ -125,7 +133,8 @@ class TLSTransport(LoopTransport):
         except ssl.SSLError as problem:
             self._fail(problem)
         else:
-            self._rest = memoryview(data)[SLICE:]
+            if len(data) > SLICE:
+                self._rest = memoryview(data)[SLICE:]
             self._secured()
 
     def _secured(self) -> None:
@@ -152,15 +161,16 @@ class TLSTransport(LoopTransport):
         try:
             plain = self._read(size)
         except ssl.SSLWantReadError:
+            self._fruitless += size
             self._answer()
         except ssl.SSLError as problem:
             self._finish(problem)
         else:
-            if self._incoming.pending or not 0 < len(plain) < size:
-                self._receive_rest([plain])
-            else:
+            self._fruitless = 0
+            if plain and 0 < size - len(plain) <= OVERHEAD and not self._incoming.pending:
                 self._deliver(plain)
-                self._answer()
+            else:  # there is more, or something else was in front that wants an answer
+                self._receive_rest([plain])
 
     def _receive_rest(self, parts: list[bytes]) -> None:
         """Decrypt what this turn of the loop is to take, deliver it in one piece and see to what is left."""
@@ -168,10 +178,8 @@ class TLSTransport(LoopTransport):
         while self._rest and self._end is None and not self._paused:
             piece, self._rest = self._rest[:SLICE], self._rest[SLICE:]
             self._feed(piece)
-            got = self._decrypt(parts)
-            if not got and len(piece) == SLICE:
-                self._end = ssl.SSLError("many records without data")
-            if got < SLICE // 2:
+            self._fruitless += len(piece)
+            if self._decrypt(parts) < SLICE // 2:
                 break
         if data := b"".join(parts):
             self._deliver(data)
@@ -188,6 +196,7 @@ class TLSTransport(LoopTransport):
             while part := self._read(RECORD + 1):
                 parts.append(part)
                 got += len(part)
+                self._fruitless = 0
                 if not self._incoming.pending:
                     return got
             self._end = ssl.SSLZeroReturnError()
@@ -205,8 +214,10 @@ class TLSTransport(LoopTransport):
             self.loop_transport.pause_reading()
             if not self._paused and self._put_off is None:
                 self._put_off = self.port.loop.call_soon(self._receive_put_off)
-        elif not self._paused:
-            self.loop_transport.resume_reading()
+        else:
+            self._rest = NOTHING  # an empty slice keeps all that was received
+            if not self._paused:
+                self.loop_transport.resume_reading()
 
     def _receive_put_off(self) -> None:
         self._put_off = None
@@ -236,14 +247,19 @@ class TLSTransport(LoopTransport):
 
     def _send(self, data: Any) -> None:
         """The transport's `write` while the connection is open."""
-        size = len(data)
-        if 0 < size <= RECORD:
-            self._encrypt(data)
-            self.loop_transport.write(self._encrypted())
-            return
-        view = memoryview(data).cast("B")
-        for start in range(0, size, BATCH):
-            batch = view[start : start + BATCH]
+        try:
+            if 0 < len(data) <= RECORD:
+                self._encrypt(data)
+                self.loop_transport.write(self._encrypted())
+            else:
+                self._send_much(memoryview(data).cast("B"))
+        except ssl.SSLError as problem:
+            # The peer can bring this about: by half a message of the handshake, for which a write waits.
+            self._fail(problem)
+
+    def _send_much(self, data: memoryview) -> None:
+        for start in range(0, len(data), BATCH):
+            batch = data[start : start + BATCH]
             while batch:
                 batch = batch[self._encrypt(batch) :]
             self.loop_transport.write(self._encrypted())
@@ -254,11 +270,12 @@ class TLSTransport(LoopTransport):
             self.loop_transport.write(self._encrypted())
 
     def _answer(self) -> None:
-        """Send what a record demanded that had no data (a key update); not for ever to who takes nothing."""
-        waiting = self._outgoing.pending
-        if waiting and not self._writing_paused:
+        """Send what a record without data demanded, such as a key update, unless that is all that comes."""
+        if self._fruitless > SLICE:
+            self._fail(ssl.SSLError("so much without any data is what no client needs"))
+        elif not self._writing_paused:
             self._flush()
-        elif waiting > MOST_ANSWERS:
+        elif self._outgoing.pending > MOST_ANSWERS:
             self._fail(ssl.SSLError("answers are demanded, and not taken"))
 
     def resume_writing(self) -> None:
@@ -279,6 +296,7 @@ class TLSTransport(LoopTransport):
         """The peer's side has ended: what is written is still sent, at least some of it in each timeout."""
         self._end_of_input = True
         self.disconnecting = True
+        self._rest = NOTHING
         self._say_goodbye()
         self._set_deadline()
         return False
@@ -340,7 +358,8 @@ class TLSTransport(LoopTransport):
         self._rest = NOTHING
         self.data_received = self._deliver = None
         super().connection_lost(exc or self._problem)
-        self._ssl_object = None
+        self._ssl_object = self._incoming = self._outgoing = None
+        self._read = self._encrypt = self._feed = self._encrypted = None
 
     # What is known about the peer
 

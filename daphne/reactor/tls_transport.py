@@ -270,7 +270,7 @@ class TLSTransport(LoopTransport):
             self.loop_transport.write(self._encrypted())
 
     def _answer(self) -> None:
-        """Send what a record without data demanded, such as a key update, unless that is all that comes."""
+        """Send what a record demanded that had no data (renegotiation is refused), if that is not all there is."""
         if self._fruitless > SLICE:
             self._fail(ssl.SSLError("so much without any data is what no client needs"))
         elif not self._writing_paused:
@@ -279,8 +279,8 @@ class TLSTransport(LoopTransport):
             self._fail(ssl.SSLError("answers are demanded, and not taken"))
 
     def resume_writing(self) -> None:
-        self._answer()
         super().resume_writing()
+        self._answer()
 
     # The end
 

@@ -270,7 +270,7 @@ class TLSTransport(LoopTransport):
             self.loop_transport.write(self._encrypted())
 
     def _answer(self) -> None:
-        """Send what a record demanded that had no data (renegotiation is refused), if that is not all there is."""
+        """Send what a record without data demanded: renegotiation is refused. But not for ever."""
         if self._fruitless > SLICE:
             self._fail(ssl.SSLError("so much without any data is what no client needs"))
         elif not self._writing_paused:

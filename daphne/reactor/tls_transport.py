@@ -3,10 +3,10 @@
 Made by `daphne.reactor.ports.TLSPort`; calls the `ssl` module's object for the connection and the Twisted
 protocol, which is built when the handshake is done.
 
-The loops have TLS of their own. uvloop's costs a request a third of what OpenSSL does, and a connection a
-buffer of 256 KiB; asyncio's is Python. Neither is needed where the transport is ours already: what comes goes
-into one buffer, from which OpenSSL reads records; what OpenSSL writes into the other goes to the loop at
-once. So what is unsent is all in the loop's transport, and flow control is its own, as without TLS.
+The loops have TLS of their own. uvloop's costs a request more than half of what OpenSSL does, and asyncio's is
+Python. Neither is needed where the transport is ours already: what comes goes into one buffer, from which
+OpenSSL reads records; what OpenSSL writes into the other goes to the loop at once. So what is unsent is all
+in the loop's transport, and flow control is its own, as without TLS.
 
 One read of the loop's may bring 256 KiB, and OpenSSL is fed with them by the `SLICE`. A turn of the loop goes
 on with the next slice only if the last one was mostly data, so small records (1 byte in 23) take a turn for

@@ -3,8 +3,8 @@
 Made by `daphne.reactor.ports.TLSPort`; calls the `ssl` module's object for the connection and the Twisted
 protocol, which is built when the handshake is done.
 
-The loops have TLS of their own. uvloop's costs a request more than half of what OpenSSL does, and asyncio's is
-Python. Neither is needed where the transport is ours already: what comes goes into one buffer, from which
+The loops have TLS of their own. uvloop's costs a request more than half of what OpenSSL does, and asyncio's
+is Python. Neither is needed where the transport is ours already: what comes goes into one buffer, from which
 OpenSSL reads records; what OpenSSL writes into the other goes to the loop at once. So what is unsent is all
 in the loop's transport, and flow control is its own, as without TLS.
 
@@ -99,6 +99,7 @@ class TLSTransport(LoopTransport):
         """Wait for the client to begin the handshake."""
         port = cast("TLSPort", self.port)
         self.loop_transport = loop_transport
+        self._peer = loop_transport.get_extra_info("peername")
         self.write = self._deliver = discard
         self._end = self._problem = self._put_off = None
         self._paused = False
@@ -145,7 +146,7 @@ class TLSTransport(LoopTransport):
             self._receive_rest([])  # a request may have come with the end of the handshake
 
     def _handshake_too_slow(self) -> None:
-        cast("TLSPort", self.port).handshakeTooSlow(self.loop_transport.get_extra_info("peername"))
+        cast("TLSPort", self.port).handshakeTooSlow(self._peer)
         self.loop_transport.abort()
 
     # Reading

@@ -59,6 +59,7 @@ class TLSTransport(LoopTransport):
     """
 
     __slots__ = (
+        "_alpn",
         "_deadline",
         "_deliver",
         "_encrypt",
@@ -101,6 +102,7 @@ class TLSTransport(LoopTransport):
         self.loop_transport = loop_transport
         self._peer = loop_transport.get_extra_info("peername")
         self.write = self._deliver = discard
+        self._alpn: str | None = None
         self._end = self._problem = self._put_off = None
         self._paused = False
         self._rest = NOTHING
@@ -140,6 +142,7 @@ class TLSTransport(LoopTransport):
 
     def _secured(self) -> None:
         self._end_deadline()
+        self._alpn = self._ssl_object.selected_alpn_protocol()
         self._receive_by(self._received)
         self._begin(self._send)
         if not self.loop_transport.is_closing():
@@ -370,8 +373,7 @@ class TLSTransport(LoopTransport):
 
     @property
     def negotiatedProtocol(self) -> bytes | None:
-        agreed = self._ssl_object and self._ssl_object.selected_alpn_protocol()
-        return None if agreed is None else str(agreed).encode("ascii")
+        return None if self._alpn is None else self._alpn.encode("ascii")
 
     def getPeerCertificate(self) -> Any:
         """The client's certificate as an OpenSSL.crypto.X509, or None (Twisted's ISSLTransport)."""

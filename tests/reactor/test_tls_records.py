@@ -460,8 +460,12 @@ def test_a_connection_that_is_cut_or_changed_anywhere_ends_quietly(
 
 
 def test_the_protocol_of_a_client_that_is_gone_can_do_anything(peers: Peers) -> None:
-    client = peers.client()
-    protocol, transport = client.protocol, client.transport
+    peers.port.context.set_alpn_protocols(["h2"])
+    context = peers.context()
+    context.set_alpn_protocols(["h2"])
+    client = TLSClient(peers.port, context)
+    protocol = client.shake_hands()
+    transport = client.transport
     assert isinstance(protocol, Collects)
     client.connection.reset()
     client.turn_until(lambda: protocol.lost)
@@ -469,5 +473,5 @@ def test_the_protocol_of_a_client_that_is_gone_can_do_anything(peers: Peers) -> 
     transport.resumeProducing()
     transport.loseConnection()
     assert transport.ssl_object is None
-    assert transport.negotiatedProtocol is None
+    assert transport.negotiatedProtocol == b"h2"
     assert transport.getPeerCertificate() is None

@@ -27,9 +27,8 @@ def tls_info(transport: Any) -> dict[str, Any] | None:
         return None
     twisted_tls = sys.modules.get("twisted.protocols.tls")
     for _ in range(MAXIMUM_WRAPPERS):
-        loop_transport = getattr(transport, "loop_transport", None)
-        ssl_object = loop_transport and loop_transport.get_extra_info("ssl_object")
-        if ssl_object:
+        ssl_object = getattr(transport, "ssl_object", None)
+        if ssl_object is not None:
             return _from_ssl(ssl_object)
         if twisted_tls is not None and isinstance(transport, twisted_tls.TLSMemoryBIOProtocol):
             return _from_pyopenssl(transport.getHandle())

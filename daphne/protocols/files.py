@@ -24,7 +24,7 @@ async def send_file(connection: Any, stream: Any, descriptor: int, size: int) ->
     # The class is asked: a wrapper that encrypts (Twisted's TLS) shows the attributes of what is below it,
     # past which everything would go in clear.
     ours = hasattr(type(connection.transport), "loop_transport")
-    if loop_transport is None or not ours or loop_transport.get_extra_info("sslcontext") is not None:
+    if loop_transport is None or not ours or connection.transport.ssl_object is not None:
         await send_pieces(connection, stream, descriptor, size)
         return
     socket = loop_transport.get_extra_info("socket")

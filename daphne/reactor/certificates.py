@@ -68,24 +68,10 @@ class TLSOptions:
     """Seconds."""
 
 
-class DirectObject(ssl.SSLObject):
-    """An SSLObject whose hottest methods are those of the C object that it wraps.
-
-    They do nothing but call them, three times a request; uvloop takes them once for each connection.
-    """
-
-    _sslobj: Any
-
-    read = property(lambda self: self._sslobj.read)
-    write = property(lambda self: self._sslobj.write)
-    pending = property(lambda self: self._sslobj.pending)
-
-
 class ServerContext(ssl.SSLContext):
     """A context that remembers its certificate in PEM form, for ASGI's `tls` extension."""
 
     certificate: str = ""
-    sslobject_class = DirectObject
 
 
 def make_context(options: TLSOptions, factory: Any) -> ServerContext:

@@ -1,13 +1,24 @@
-"""A connection over the loop's own TLS.
+"""A connection over TLS: OpenSSL between two buffers in memory, on the loop's plain transport.
 
-Made by `daphne.reactor.ports.TLSPort`; calls the loop's `start_tls`, then the Twisted protocol.
+Made by `daphne.reactor.ports.TLSPort`; calls the `ssl` module's object for the connection and the Twisted
+protocol, which is built when the handshake is done.
+
+The loops have TLS of their own. uvloop's costs a request more than half of what OpenSSL does, and asyncio's
+is Python. Neither is needed where the transport is ours already: what comes goes into one buffer, from which
+OpenSSL reads records; what OpenSSL writes into the other goes to the loop at once. So what is unsent is all
+in the loop's transport, and flow control is its own, as without TLS.
+
+One read of the loop's may bring 256 KiB, and OpenSSL is fed with them by the `SLICE`. A turn of the loop goes
+on with the next slice only if the last one was mostly data, so small records (1 byte in 23) take a turn for
+each slice. As many bytes without any data (key updates) end the connection.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, cast
+import ssl
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet import interfaces
 from zope.interface import classImplements
@@ -22,110 +33,343 @@ log = logging.getLogger(__name__)
 SHUTDOWN_TIMEOUT = 10.0
 """Seconds for the peer to answer our close_notify, from when all data has been handed to the kernel."""
 
+RECORD: Final = 16384
+"""The most data that is in one record (RFC 8446 section 5.1)."""
 
-def start_now(
-    coroutine: Coroutine[Any, Any, Any], done: Callable[[Any], None], failed: Callable[[Exception], None]
-) -> None:
-    """Take a coroutine's first step before returning; give `done` its result, or `failed` what it raised.
+SLICE: Final = 17408
+"""Longer than any record on the wire (2^14 + 256 bytes and 5 of header), so that each slice ends one."""
 
-    A task would take the first step only in the next turn of the loop, and by then bytes may have been read.
-    """
+OVERHEAD: Final = 29
+"""The most that a record without padding is longer than its data (AES-GCM in TLS 1.2: RFC 5288 section 3)."""
 
-    def step(awaited: object = None) -> None:
-        try:
-            future = coroutine.send(None)
-        except StopIteration as end:
-            done(end.value)
-        except Exception as problem:
-            failed(problem)
-        else:
-            future.add_done_callback(step)
+BATCH: Final = 65536
+"""Data that is encrypted before it is handed to the loop, which bounds the buffer in between."""
 
-    step()
+MOST_ANSWERS: Final = 16384
+"""Bytes that may wait of what OpenSSL answers by itself; the client that demands them takes none."""
+
+NOTHING = memoryview(b"")
 
 
 class TLSTransport(LoopTransport):
-    """A LoopTransport over TLS: the Twisted protocol is built when the handshake is done.
+    """A LoopTransport over TLS.
 
-    TLS in the loop cannot be half closed: `loseWriteConnection` is `loseConnection`, and a peer that ends its
-    side ends the connection once what is written has been sent.
+    It is not half closed: `loseWriteConnection` is `loseConnection`, and a peer that ends its side ends the
+    connection once what is written has been sent.
     """
 
-    __slots__ = ("_alpn", "_early", "_socket_transport")
+    __slots__ = (
+        "_alpn",
+        "_deadline",
+        "_deliver",
+        "_encrypt",
+        "_encrypted",
+        "_end",
+        "_feed",
+        "_fruitless",
+        "_incoming",
+        "_outgoing",
+        "_paused",
+        "_problem",
+        "_put_off",
+        "_read",
+        "_rest",
+        "_ssl_object",
+        "_unsent",
+    )
+
+    _deliver: Any
+    """The Twisted protocol's `dataReceived`."""
+    _deadline: asyncio.TimerHandle | None
+    """For the handshake, and then for the end."""
+    _fruitless: int
+    """Bytes that were received since the last data."""
+    _incoming: Any
+    _outgoing: Any
+    _ssl_object: Any
+    _end: ssl.SSLError | None
+    """Why nothing more can be read; SSLZeroReturnError if the peer has said goodbye."""
+    _problem: Exception | None
+    """Why we have ended the connection, if `connectionLost` is to tell."""
+    _put_off: asyncio.Handle | None
+    """The call that goes on with `_rest`."""
+    _rest: Any
+    """What has been received and is still to be fed to OpenSSL; nothing more is received meanwhile."""
 
     def connection_made(self, loop_transport: Any) -> None:
-        """Shake hands first."""
+        """Wait for the client to begin the handshake."""
         port = cast("TLSPort", self.port)
-        self._socket_transport: Any = loop_transport
+        self.loop_transport = loop_transport
+        self._peer = loop_transport.get_extra_info("peername")
+        self.write = self._deliver = discard
         self._alpn: str | None = None
-        # asyncio delivers what came with the end of the handshake before `start_tls` has returned.
-        self._early: list[bytes] = []
-        self.data_received = self._early.append
-        handshake: Any = port.loop.start_tls(
-            loop_transport,
-            cast(Any, self),
-            port.context,
-            server_side=True,
-            ssl_handshake_timeout=port.tls.handshake_timeout,
-            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
-        )
-        start_now(handshake, self._secured, self._insecure)
+        self._end = self._problem = self._put_off = None
+        self._paused = False
+        self._rest = NOTHING
+        self._fruitless = self._unsent = 0
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._ssl_object = port.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        # The methods of the C object: the ones of SSLObject do nothing but call them.
+        self._read: Any = self._ssl_object._sslobj.read
+        self._encrypt: Any = self._ssl_object._sslobj.write
+        self._feed: Any = self._incoming.write
+        self._encrypted: Any = self._outgoing.read
+        self._deadline = port.loop.call_later(port.tls.handshake_timeout, self._handshake_too_slow)
+        self._receive_by(self._shake_hands)
 
-    def _secured(self, tls_transport: Any) -> None:
-        early, self._early = self._early, []
-        if self._socket_transport.is_closing():
-            self._socket_transport.abort()
-            return
-        self._alpn = tls_transport.get_extra_info("ssl_object").selected_alpn_protocol()
-        super().connection_made(tls_transport)
-        if early and self._protocol is not None:
-            try:
-                self.data_received(b"".join(early))
-            except Exception:
-                # As the loop does when the protocol raises.
-                log.exception("%r raised on the first data", self._protocol)
-                tls_transport.abort()
+    # The handshake
 
-    def _insecure(self, problem: Exception) -> None:
-        """A handshake fails in many ways, all of them the peer's; one that takes too long holds a place."""
-        if isinstance(problem, ConnectionAbortedError) and "longer than" in str(problem):
-            cast("TLSPort", self.port).handshakeTooSlow(self._socket_transport.get_extra_info("peername"))
+    def _receive_by(self, receive: Any) -> None:
+        """Have the loop call `receive` with what comes."""
+        self.data_received = receive
+        self.loop_transport.set_protocol(self)
+
+    def _shake_hands(self, data: bytes) -> None:
+        """What the loop calls with what comes before the handshake is done."""
+        self._feed(data[:SLICE])
+        try:
+            self._ssl_object.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            if len(data) > SLICE:
+                self._shake_hands(data[SLICE:])
+        except ssl.SSLError as problem:
+            self._fail(problem)
         else:
-            log.debug("A TLS handshake failed: %s", problem)
-        self._early.clear()
-        self._socket_transport.abort()
+            if len(data) > SLICE:
+                self._rest = memoryview(data)[SLICE:]
+            self._secured()
 
-    def eof_received(self) -> bool:
-        """The peer's close_notify; the loop sends what is buffered and closes."""
-        self._end_of_input = True
-        self.disconnecting = True
-        self.write = discard
-        return False
+    def _secured(self) -> None:
+        self._end_deadline()
+        self._alpn = self._ssl_object.selected_alpn_protocol()
+        self._receive_by(self._received)
+        self._begin(self._send)
+        if not self.loop_transport.is_closing():
+            self._receive_rest([])  # a request may have come with the end of the handshake
+
+    def _handshake_too_slow(self) -> None:
+        cast("TLSPort", self.port).handshakeTooSlow(self._peer)
+        self.loop_transport.abort()
+
+    # Reading
+
+    def _received(self, data: bytes) -> None:
+        """What the loop calls with what comes: most often one record, with one request."""
+        size = len(data)
+        if size > SLICE or self._rest:
+            self._rest = memoryview(bytes(self._rest) + data) if self._rest else memoryview(data)
+            self._receive_rest([])
+            return
+        self._feed(data)
+        try:
+            plain = self._read(size)
+        except ssl.SSLWantReadError:
+            self._fruitless += size
+            self._answer()
+        except ssl.SSLError as problem:
+            self._finish(problem)
+        else:
+            self._fruitless = 0
+            if plain and 0 < size - len(plain) <= OVERHEAD and not self._incoming.pending:
+                self._deliver(plain)
+            else:  # there is more, or something else was in front that wants an answer
+                self._receive_rest([plain])
+
+    def _receive_rest(self, parts: list[bytes]) -> None:
+        """Decrypt what this turn of the loop is to take, deliver it in one piece and see to what is left."""
+        self._decrypt(parts)
+        while self._rest and self._end is None and not self._paused:
+            piece, self._rest = self._rest[:SLICE], self._rest[SLICE:]
+            self._feed(piece)
+            self._fruitless += len(piece)
+            if self._decrypt(parts) < SLICE // 2:
+                break
+        if data := b"".join(parts):
+            self._deliver(data)
+        if self._end is not None:
+            self._finish(self._end)
+            return
+        self._answer()
+        self._go_on()
+
+    def _decrypt(self, parts: list[bytes]) -> int:
+        """Append the data of all records that are whole, and say how much it is."""
+        got = 0
+        try:
+            while part := self._read(RECORD + 1):
+                parts.append(part)
+                got += len(part)
+                self._fruitless = 0
+                if not self._incoming.pending:
+                    return got
+            self._end = ssl.SSLZeroReturnError()
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as problem:
+            self._end = problem
+        return got
+
+    def _go_on(self) -> None:
+        """Receive what is left in another turn of the loop; where nothing is, let the loop read again."""
+        if self.loop_transport.is_closing():
+            self._rest = NOTHING
+        elif self._rest:
+            self.loop_transport.pause_reading()
+            if not self._paused and self._put_off is None:
+                self._put_off = self.port.loop.call_soon(self._receive_put_off)
+        else:
+            self._rest = NOTHING  # an empty slice keeps all that was received
+            if not self._paused:
+                self.loop_transport.resume_reading()
+
+    def _receive_put_off(self) -> None:
+        self._put_off = None
+        if self._paused or not self._rest:
+            return
+        try:
+            self._receive_rest([])
+        except Exception:
+            # The loop called, and nobody above would end the connection.
+            log.exception("%r raised in dataReceived", self._protocol)
+            self.abortConnection()
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+        super().pauseProducing()
+
+    def resumeProducing(self) -> None:
+        if self.connected and not self.disconnecting and not self._end_of_input:
+            self._paused = False
+            self._go_on()
+
+    def _deliver_to(self, protocol: Any) -> None:
+        if self.write is not discard:
+            self._deliver = protocol.dataReceived
+
+    # Writing
+
+    def _send(self, data: Any) -> None:
+        """The transport's `write` while the connection is open."""
+        try:
+            if 0 < len(data) <= RECORD:
+                self._encrypt(data)
+                self.loop_transport.write(self._encrypted())
+            else:
+                self._send_much(memoryview(data).cast("B"))
+        except ssl.SSLError as problem:
+            # The peer can bring this about: by half a message of the handshake, for which a write waits.
+            self._fail(problem)
+
+    def _send_much(self, data: memoryview) -> None:
+        for start in range(0, len(data), BATCH):
+            batch = data[start : start + BATCH]
+            while batch:
+                batch = batch[self._encrypt(batch) :]
+            self.loop_transport.write(self._encrypted())
+
+    def _flush(self) -> None:
+        """Send what OpenSSL has written by itself: handshakes, alerts, answers."""
+        if self._outgoing.pending:
+            self.loop_transport.write(self._encrypted())
+
+    def _answer(self) -> None:
+        """Send what a record without data demanded: renegotiation is refused. But not for ever."""
+        if self._fruitless > SLICE:
+            self._fail(ssl.SSLError("so much without any data is what no client needs"))
+        elif not self._writing_paused:
+            self._flush()
+        elif self._outgoing.pending > MOST_ANSWERS:
+            self._fail(ssl.SSLError("answers are demanded, and not taken"))
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        if self.disconnecting and self._producer is None:
-            self._close_when_sent()
+        self._answer()
 
-    def unsentBytes(self) -> int:
-        # Most of it waits below the TLS layer, which counts only what it has not encrypted or handed down.
-        return super().unsentBytes() + int(self._socket_transport.get_write_buffer_size())
+    # The end
+
+    def _finish(self, problem: ssl.SSLError) -> None:
+        """Nothing more can be read, be it by the peer's close_notify."""
+        if isinstance(problem, ssl.SSLZeroReturnError):
+            self.eof_received()
+            self.loop_transport.close()
+        else:
+            self._fail(problem)
+
+    def eof_received(self) -> bool:
+        """The peer's side has ended: what is written is still sent, at least some of it in each timeout."""
+        self._end_of_input = True
+        self.disconnecting = True
+        self._rest = NOTHING
+        self._say_goodbye()
+        self._set_deadline()
+        return False
+
+    def _fail(self, problem: Exception) -> None:
+        """End a connection that cannot go on; OpenSSL may have written an alert that says why."""
+        log.debug("TLS with %s has failed: %s", self._peer, problem)
+        self._problem = ConnectionAbortedError(str(problem))
+        self._end_of_input = True
+        self.disconnecting = True
+        self.write = self._deliver = discard
+        self._rest = NOTHING
+        if self.loop_transport.get_write_buffer_size():
+            self.loop_transport.abort()  # or the alert would wait for a peer that may never read
+        else:
+            self._flush()
+            self.loop_transport.close()
+
+    def _say_goodbye(self) -> None:
+        """Send close_notify, after which we can send nothing and wait only for the peer's (section 6.1)."""
+        self.write = self._deliver = discard
+        try:
+            self._ssl_object._sslobj.shutdown()
+        except ssl.SSLError as problem:
+            log.debug("%s has not said goodbye yet: %s", self._peer, problem)
+        self._flush()
 
     def _close_when_sent(self) -> None:
-        """Close, but not while bytes wait for the socket, which would have only the shutdown timeout then.
-
-        Limits of 0 make the TLS layer pause us now, and resume us when the socket's buffer has become empty.
-        """
-        if self._socket_transport.get_write_buffer_size() and self.connected:
-            self.loop_transport.pause_reading()
-            self._socket_transport.set_write_buffer_limits(0)
-            self.loop_transport.set_write_buffer_limits(0)
-            if self._writing_paused:
-                return
-        self.loop_transport.close()
+        if self.connected and self._deadline is None and not self._end_of_input:
+            self._say_goodbye()
+            self._set_deadline()
+            self._paused = False
+            self._go_on()
 
     def _end_output(self) -> None:
         self.loseConnection()
+
+    def _set_deadline(self) -> None:
+        self._end_deadline()
+        self._unsent = self.unsentBytes()
+        self._deadline = self.port.loop.call_later(SHUTDOWN_TIMEOUT, self._too_slow_to_end)
+
+    def _end_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow_to_end(self) -> None:
+        unsent = self.unsentBytes()
+        if unsent and (unsent < self._unsent or not self._end_of_input):
+            # It takes what has been written, or has the time that the Twisted protocol gives it.
+            self._set_deadline()
+        else:
+            self._problem = TimeoutError("the peer does not end the connection")
+            self.loop_transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_deadline()
+        self._rest = NOTHING
+        self.data_received = self._deliver = None
+        super().connection_lost(exc or self._problem)
+        self._ssl_object = self._incoming = self._outgoing = None
+        self._read = self._encrypt = self._feed = self._encrypted = None
+
+    # What is known about the peer
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        return cast("ssl.SSLObject | None", self._ssl_object)
 
     @property
     def negotiatedProtocol(self) -> bytes | None:
@@ -135,7 +379,7 @@ class TLSTransport(LoopTransport):
         """The client's certificate as an OpenSSL.crypto.X509, or None (Twisted's ISSLTransport)."""
         from OpenSSL import crypto  # slow to import, and hardly anybody asks
 
-        certificate = self.loop_transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        certificate = self._ssl_object and self._ssl_object.getpeercert(binary_form=True)
         return certificate and crypto.load_certificate(crypto.FILETYPE_ASN1, certificate)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import struct
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -135,12 +136,22 @@ class LoopTransport:
         """What ALPN agreed on (RFC 7301); only TLS has it."""
         return None
 
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """What knows the certificates and the cipher, until the connection is lost; only TLS has it."""
+        return None
+
     # What the loop calls
 
     def connection_made(self, loop_transport: Any) -> None:
-        """Build the Twisted protocol and give it this transport; nothing is read before this returns."""
+        """Nothing is read before this returns."""
         self.loop_transport = loop_transport
-        self.write = loop_transport.write
+        self._begin(loop_transport.write)
+
+    def _begin(self, write: Any) -> None:
+        """Build the Twisted protocol and give it this transport, which writes with `write`."""
+        loop_transport = self.loop_transport
+        self.write = write
         self._peer = loop_transport.get_extra_info("peername")
         if self._peer is None:
             # Gone before it was accepted. It must not pass for a unix socket, whose peers have no address
@@ -151,7 +162,7 @@ class LoopTransport:
         try:
             protocol = _build_protocol(self.port.factory, self._peer)
             if protocol is None:
-                loop_transport.close()
+                self._close_when_sent()
                 return
             self.protocol = protocol
             protocol.makeConnection(self)
@@ -216,6 +227,9 @@ class LoopTransport:
     @protocol.setter
     def protocol(self, protocol: Any) -> None:
         self._protocol = protocol
+        self._deliver_to(protocol)
+
+    def _deliver_to(self, protocol: Any) -> None:
         self.data_received = protocol.dataReceived
         # uvloop looks `data_received` up only when it is given its protocol.
         self.loop_transport.set_protocol(self)

@@ -110,9 +110,9 @@ class Process:
         """The first match of `pattern` in what it writes. AssertionError when it ends or takes too long."""
         return self.wait_until(lambda: pattern.search(self.output), repr(pattern.pattern))
 
-    def wait_until(self, condition: Callable[[], T | None], awaited: str) -> T:
-        """The first true value of `condition`. AssertionError when the process ends or takes too long."""
-        deadline = time.monotonic() + DEADLINE
+    def wait_until(self, condition: Callable[[], T | None], awaited: str, within: float = DEADLINE) -> T:
+        """The first true value of `condition`. AssertionError after `within` seconds, or at its end."""
+        deadline = time.monotonic() + within
         while not (value := condition()):
             assert self.popen.poll() is None, f"ended with status {self.popen.returncode}:\n{self.output}"
             assert time.monotonic() < deadline, f"waited in vain for {awaited}:\n{self.output}"

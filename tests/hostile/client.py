@@ -164,10 +164,10 @@ class Watched:
         """What the server has logged since."""
         return self.server.output[self._said :]
 
-    def waits_for(self, text: str) -> None:
+    def waits_for(self, text: str, within: float = DEADLINE) -> None:
         """Return once the server has logged `text`, now or before: the line of a limit comes once a second at
-        most."""
-        self.server.wait_until(lambda: text in self.server.output, repr(text))
+        most. AssertionError after `within` seconds."""
+        self.server.wait_until(lambda: text in self.server.output, repr(text), within)
 
     def grew_by_less_than(self, most: int) -> None:
         """The server's memory has not grown by `most` bytes."""

@@ -37,6 +37,7 @@ COMPILED = [
             "websocket_reader",
         )
     ],
+    "daphne/reactor/addresses.py",
     "daphne/reactor/transports.py",
     "daphne/reactor/tls_transport.py",
     *[

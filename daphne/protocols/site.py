@@ -83,6 +83,9 @@ class Site:
         self.admission = Admission(settings.max_connections, settings.max_connections_per_peer)
         self.turns = Turns(loop)
         self.writes = Writes(loop)
+        self.between_frames = memoryview(bytearray(32768))
+        """Where transports that read into memory read to between two large WebSocket frames: one for all,
+        since what is read is taken at once."""
         self.connections: set[Any] = set()
         """Every live connection, whatever it speaks."""
         self.draining = False

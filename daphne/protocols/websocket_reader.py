@@ -29,9 +29,6 @@ CLOSED: Final = 0
 
 SLICE: Final = 4096
 """Bytes that Autobahn's parser gets at a time: it copies what it has not read for every frame."""
-_BETWEEN = memoryview(bytearray(32768))
-"""What a transport that reads into memory reads between two large frames into. One for all: what is read is
-taken at once."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -179,7 +176,7 @@ class WebSocketReader(Outflow):
 
     def get_buffer(self, hint: int) -> memoryview:
         """Where the transport is to read to."""
-        return _BETWEEN if self._large is None else self._large.rest
+        return self.site.between_frames if self._large is None else self._large.rest
 
     def buffer_updated(self, count: int) -> None:
         """The transport has read so many bytes."""
@@ -191,7 +188,7 @@ class WebSocketReader(Outflow):
                 self._frames_left = LARGEST
                 self._large_complete()
             return
-        self.dataReceived(bytes(_BETWEEN[:count]))
+        self.dataReceived(bytes(self.site.between_frames[:count]))
         if self._large is None:
             self._stop_filling()
 

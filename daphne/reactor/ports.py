@@ -22,9 +22,10 @@ from twisted.internet import defer, interfaces
 from zope.interface import implementer
 
 from daphne.errors import EndpointError
+from daphne.reactor.addresses import Address, twisted_address
 from daphne.reactor.certificates import ServerContext, TLSOptions, make_context
 from daphne.reactor.tls_transport import TLSTransport
-from daphne.reactor.transports import Address, LoopTransport, twisted_address
+from daphne.reactor.transports import LoopTransport
 
 log = logging.getLogger(__name__)
 

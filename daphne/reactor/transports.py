@@ -17,14 +17,15 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import error, interfaces
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import UNIXAddress
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
+from daphne.reactor.addresses import Address, build_protocol, twisted_address
 from daphne.reactor.filling import Filling
 from daphne.reactor.pulled import PulledProducer
 
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from daphne.reactor.ports import LoopPort
 
 log = logging.getLogger(__name__)
-
-Address: TypeAlias = IPv4Address | IPv6Address | UNIXAddress
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER on with no time: `close` sends RST, so that nobody takes a cut answer for a whole one."""
@@ -43,34 +42,6 @@ WRITE_BUFFER_SIZE = 65536
 
 JOIN_UP_TO = 65536
 """Bytes that cost less to copy than to write in pieces."""
-
-
-def twisted_address(sockaddr: Any) -> Address:
-    """The Twisted address for what `getpeername` or `getsockname` give: a tuple, or a unix socket's path."""
-    if not isinstance(sockaddr, tuple):
-        return UNIXAddress(sockaddr or None)
-    if len(sockaddr) == 2:
-        return IPv4Address("TCP", *sockaddr)
-    if sockaddr[3]:
-        # A link-local address means nothing without its interface: fe80::1%eth0.
-        host = socket.getnameinfo(sockaddr, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
-        return IPv6Address("TCP", host, *sockaddr[1:])
-    return IPv6Address("TCP", *sockaddr)
-
-
-def _build_protocol(factory: Any, sockaddr: Any) -> Any:
-    """The factory's protocol for a peer; None if it wants none.
-
-    A factory that needs no more than the peer's IP address (None for a unix socket) says so by having
-    `connectionFrom`: then there is no address object to be made.
-    """
-    build = getattr(factory, "connectionFrom", None)
-    if build is None:
-        return factory.buildProtocol(twisted_address(sockaddr))
-    if not isinstance(sockaddr, tuple):
-        return build(None)
-    scoped = len(sockaddr) > 2 and sockaddr[3]
-    return build(getattr(twisted_address(sockaddr), "host", None) if scoped else sockaddr[0])
 
 
 _half_closing: Final[dict[Any, bool]] = {}
@@ -160,7 +131,7 @@ class LoopTransport:
             return
         self.connected = True
         try:
-            protocol = _build_protocol(self.port.factory, self._peer)
+            protocol = build_protocol(self.port.factory, self._peer)
             if protocol is None:
                 self._close_when_sent()
                 return

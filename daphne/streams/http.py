@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from types import MethodType
 from typing import Any, Final
 
 from daphne.errors import ApplicationError, ClientDisconnected
-from daphne.streams import http_calls
+from daphne.streams import calls
 from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
@@ -28,8 +28,8 @@ from daphne.streams.writes import LARGE, Writes
 Event = dict[str, Any]
 Pending = Coroutine[Any, Any, None]
 
-_receive: Final = http_calls.receive
-_send: Final = http_calls.send
+_receive: Final = calls.receive
+_send: Final = calls.send
 
 _MOST_PIECES = 256
 """Parts of a body that are kept apart until the application takes them."""
@@ -149,11 +149,11 @@ class HTTPStream:
 
     @property
     def receive(self) -> Callable[[], Coroutine[Any, Any, Event]]:
-        """ASGI's `receive` (http_calls.receive)."""
+        """ASGI's `receive` (calls.receive)."""
         return MethodType(_receive, self)
 
     def next_event(self) -> Event | None:
-        """The next event for the application, or None while there is none."""
+        """The next event for the application; None if it has to await `something()` first."""
         if not self._body_told:
             if self._body_ready():
                 return self._body_event()
@@ -165,11 +165,11 @@ class HTTPStream:
             return {"type": "http.disconnect"}
         return None
 
-    def arrival(self) -> Signal:
-        """What fires when there may be an event."""
+    def something(self) -> Awaitable[None]:
+        """Done when there may be an event."""
         if self._arrival is None:
             self._arrival = Signal(self._loop)
-        return self._arrival
+        return self._arrival.waiter()
 
     def _body_ready(self) -> bool:
         if self._body_complete:
@@ -208,16 +208,16 @@ class HTTPStream:
 
     @property
     def send(self) -> Callable[[Event], Pending]:
-        """ASGI's `send` (http_calls.send)."""
+        """ASGI's `send` (calls.send)."""
         return MethodType(_send, self)
 
     def take(self, event: Event) -> Pending | None:
         """Take one event of the application's; what it has to wait for then, if anything.
 
-        Raises ApplicationError or ClientDisconnected, as http_calls.send says.
+        Raises ApplicationError or ClientDisconnected, as calls.send says.
         """
         if self.in_line and not self.in_turn:
-            return http_calls.send_in_turn(self, event)
+            return calls.send_in_turn(self, event)
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
             raise self._refusal(event)
@@ -254,7 +254,7 @@ class HTTPStream:
         more = bool(event.get("more_body", False))
         body = self._body_of(event, head, more)
         if len(body) > LARGE and self._must_wait(len(body)):
-            return http_calls.send_in_turn(self, event)
+            return calls.send_in_turn(self, event)
         self._advance(more)
         self.wire.respond(self, head, body, more or self._trailers_follow)
         self._finished()
@@ -266,7 +266,7 @@ class HTTPStream:
         more = bool(event.get("more_body", False))
         body = self._body_of(event, head, more)
         if len(body) > LARGE and self._must_wait(len(body)):
-            return http_calls.send_in_turn(self, event)
+            return calls.send_in_turn(self, event)
         self._advance(more)
         self.wire.respond_more(self, body, more or self._trailers_follow)
         if not more:
@@ -277,10 +277,15 @@ class HTTPStream:
             return None
         return asyncio.sleep(0)
 
+    @property
+    def writes(self) -> Writes:
+        """Where large pieces get in line."""
+        writes: Writes = self.wire.writes
+        return writes
+
     def _must_wait(self, size: int) -> bool:
         """Whether others are in front of a piece of `size` bytes, which counts as not sent then."""
-        writes: Writes = self.wire.writes
-        if writes.take(size, self.in_turn):
+        if self.writes.take(size, self.in_turn):
             return False
         self.sent -= size
         self._sends = 0
@@ -289,7 +294,7 @@ class HTTPStream:
     def _file(self, event: Event) -> Pending:
         head = self.response
         assert head is not None
-        return http_calls.send_file(self, event["path"], head)
+        return calls.send_file(self, event["path"], head)
 
     def begin_file(self, head: ResponseHead, size: int) -> bool:
         """Write the head for a file of `size` bytes; whether its bytes are to follow."""

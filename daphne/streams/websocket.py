@@ -16,20 +16,20 @@ from types import MethodType
 from typing import Any, Final
 
 from daphne.errors import ApplicationError, ClientDisconnected
-from daphne.streams import closecodes, websocket_calls
+from daphne.streams import calls, closecodes
 from daphne.streams.deadlines import Deadline, Schedule
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_plain_fields, check_response
 from daphne.streams.scope import Scope
 from daphne.streams.signal import MESSAGES_IN_A_ROW, Signal
 from daphne.streams.wire import HandshakeWire, Socket
-from daphne.streams.writes import LARGE
+from daphne.streams.writes import LARGE, Writes
 
 Event = dict[str, Any]
 Pending = Coroutine[Any, Any, None]
 
-_receive: Final = websocket_calls.receive
-_send: Final = websocket_calls.send
+_receive: Final = calls.receive
+_send: Final = calls.send
 
 _PER_MESSAGE = 32
 """What a queued message counts beside its length, so that a flood of tiny ones is bounded too."""
@@ -133,7 +133,7 @@ class WebSocketStream:
 
     @property
     def receive(self) -> Callable[[], Coroutine[Any, Any, Event]]:
-        """ASGI's `receive` (websocket_calls.receive)."""
+        """ASGI's `receive` (calls.receive)."""
         return MethodType(_receive, self)
 
     def next_event(self) -> Event | None:
@@ -171,16 +171,16 @@ class WebSocketStream:
 
     @property
     def send(self) -> Callable[[Event], Pending]:
-        """ASGI's `send` (websocket_calls.send)."""
+        """ASGI's `send` (calls.send)."""
         return MethodType(_send, self)
 
     def take(self, event: Event) -> Pending | None:
         """Take one event of the application's; what it has to wait for then, if anything.
 
-        Raises ApplicationError or ClientDisconnected, as websocket_calls.send says.
+        Raises ApplicationError or ClientDisconnected, as calls.send says.
         """
         if self.in_line and not (self.in_turn or self.disconnected):
-            return websocket_calls.send_in_turn(self, event)
+            return calls.send_in_turn(self, event)
         step = self._steps.get(event["type"])
         if step is None or self.disconnected:
             raise self._refusal(event)
@@ -214,6 +214,12 @@ class WebSocketStream:
             )
         return str(wanted)
 
+    @property
+    def writes(self) -> Writes:
+        """Where large messages get in line."""
+        assert self.socket is not None
+        return self.socket.writes
+
     def _send_message(self, event: Event) -> Pending | None:
         text, data = event.get("text"), event.get("bytes")
         socket = self.socket
@@ -228,8 +234,8 @@ class WebSocketStream:
             if not isinstance(data, (bytes, bytearray, memoryview)):
                 raise ApplicationError(f"`bytes` expected to be `bytes`, but got `{type(data)}`")
             payload = bytes(data)
-        if len(payload) > LARGE and not socket.writes.take(len(payload), self.in_turn):
-            return websocket_calls.send_in_turn(self, event)
+        if len(payload) > LARGE and not self.writes.take(len(payload), self.in_turn):
+            return calls.send_in_turn(self, event)
         socket.send_message(payload, text is None)
         if socket.write_paused:
             return socket.writable()

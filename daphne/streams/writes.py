@@ -3,7 +3,8 @@
 Made by protocols/site.Site, one for all its connections; used by the streams. A kernel takes megabytes for
 each connection before a writer has to wait for its peer: two hundred large answers that begin in one turn
 would be a second in which nobody else is served. So when much has been written, whoever has a large piece
-gets in line. Small pieces never wait, and an answer alone waits no more often than any gives way to the loop.
+gets in line. Small pieces never wait; an answer alone waits a turn
+of the loop, in which nobody else may have anything to do, for every three megabytes.
 """
 
 from __future__ import annotations

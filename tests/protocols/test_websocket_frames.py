@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from daphne.protocols import websocket_large, websocket_reader
+from daphne.protocols import websocket_large
 from daphne.testing.frames import (
     BINARY,
     CLOSE,
@@ -150,8 +150,9 @@ def ours(request: pytest.FixtureRequest) -> Iterator[Ours]:
         if request.param == "in memory":
             patch.setattr(websocket_large, "LARGE", 2)
             patch.setattr(websocket_large, "ONE_PART_OF", 4)
-            patch.setattr(websocket_reader, "_BETWEEN", memoryview(bytearray(11)))
         server = Ours()
+        if request.param == "in memory":
+            server.bench.server.service.site.between_frames = memoryview(bytearray(11))
         yield server
         server.bench.close()
 

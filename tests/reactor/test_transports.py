@@ -13,7 +13,8 @@ from twisted.internet import error, interfaces
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from daphne.reactor.transports import LoopTransport, twisted_address
+from daphne.reactor.addresses import twisted_address
+from daphne.reactor.transports import LoopTransport
 from tests.reactor.served import Echo, Events, Served, Told, exchanged, received, settled, until
 
 MEGABYTE = bytes(range(256)) * 4096
@@ -587,10 +588,3 @@ def test_a_peer_that_has_gone_never_passes_for_a_unix_socket() -> None:
     assert gone.aborted
     transport.connection_lost(None)
     assert not transport.connected
-
-
-def test_a_link_local_address_names_its_interface() -> None:
-    index, name = socket.if_nameindex()[0]
-    address = twisted_address(("fe80::1", 80, 0, index))
-    assert address.host == f"fe80::1%{name}"
-    assert twisted_address(("::1", 80, 0, 0)).host == "::1"

@@ -1,7 +1,7 @@
-"""The coroutines that an application calls on its HTTPStream as `receive` and `send`.
+"""The coroutines that an application calls on its stream, of either kind, as `receive` and `send`.
 
-They stand apart from the stream, which is compiled (setup.py): coroutines that an application sees are the
-interpreter's own.
+They stand apart from the streams (http, websocket), which are compiled (setup.py): coroutines that an
+application sees are the interpreter's own.
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from daphne.streams.response import ResponseHead
 
 if TYPE_CHECKING:
     from daphne.streams.http import Event, HTTPStream
+    from daphne.streams.websocket import WebSocketStream
 
 
-async def receive(stream: HTTPStream) -> Event:
-    """The next ASGI event: `http.request` until the body is complete, then `http.disconnect` once the
-    exchange is over.
+async def receive(stream: HTTPStream | WebSocketStream) -> Event:
+    """The next ASGI event.
+
+    HTTP: `http.request` until the body is complete, then `http.disconnect` once the exchange is over.
+    WebSocket: `websocket.connect`, then `websocket.receive` per message, then `websocket.disconnect`.
     """
     while True:
         event = stream.next_event()
         if event is not None:
             return event
-        await stream.arrival().waiter()
+        await stream.something()
 
 
-async def send(stream: HTTPStream, event: Event) -> None:
+async def send(stream: HTTPStream | WebSocketStream, event: Event) -> None:
     """Take one ASGI event from the application.
 
     Returns when the peer has room for more. Raises ApplicationError for an event that is wrong in itself
@@ -39,11 +42,11 @@ async def send(stream: HTTPStream, event: Event) -> None:
         await pending
 
 
-async def send_in_turn(stream: HTTPStream, event: Event) -> None:
+async def send_in_turn(stream: HTTPStream | WebSocketStream, event: Event) -> None:
     """Take an event of which others are in front (streams/writes.py)."""
     stream.in_line += 1
     try:
-        await stream.wire.writes.turn()
+        await stream.writes.turn()
     finally:
         stream.in_line -= 1
     stream.in_turn = True

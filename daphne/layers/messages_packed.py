@@ -12,26 +12,10 @@ from typing import Any, Final
 from daphne.layers import messages
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.packing import bytes_head, packed, packed_array, packed_number, text_head
+from daphne.streams.head import COMMON_FIELDS
 
 _KNOWN_LIMIT: Final = 1024
 """Connections of which what is the same for their requests is remembered, and as many header fields."""
-
-_SHARED_FIELDS: Final = frozenset(
-    (
-        *(
-            b"accept",
-            b"accept-encoding",
-            b"accept-language",
-            b"cache-control",
-            b"connection",
-            b"content-type",
-        ),
-        *(b"dnt", b"host", b"origin", b"pragma", b"priority", b"sec-ch-ua", b"sec-ch-ua-mobile"),
-        *(b"sec-ch-ua-platform", b"sec-fetch-dest", b"sec-fetch-mode", b"sec-fetch-site", b"sec-fetch-user"),
-        *(b"te", b"upgrade-insecure-requests", b"user-agent", b"via", b"x-forwarded-proto"),
-    )
-)
-"""Fields of which many clients send the same few values; none that carries a secret."""
 
 _LONGEST_FIELD: Final = 256
 
@@ -108,7 +92,7 @@ def _add_headers(parts: list[bytes], headers: Any) -> None:
             name: bytes = pair[0]
             value: bytes = pair[1]
             field = b"".join([b"\x92", bytes_head(len(name)), name, bytes_head(len(value)), value])
-            if len(field) <= _LONGEST_FIELD and name in _SHARED_FIELDS:
+            if len(field) <= _LONGEST_FIELD and name in COMMON_FIELDS:
                 if len(_fields) >= _KNOWN_LIMIT:
                     _fields.clear()
                 _fields[pair] = field

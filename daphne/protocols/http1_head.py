@@ -12,6 +12,7 @@ from typing import Any, Final
 from daphne.errors import RequestRefused
 from daphne.settings import Settings
 from daphne.streams.head import (
+    COMMON_FIELDS,
     DROPPED,
     PLAIN,
     RequestHead,
@@ -32,13 +33,6 @@ _METHODS: Final = {
 _CONTROLS: Final = bytes(63 if (code < 32 and code != 9) or code == 127 else code for code in range(256))
 """A translation that changes every control character but the tab."""
 
-_COMMON: Final = frozenset(
-    b"accept accept-encoding accept-language cache-control connection content-type dnt host pragma priority "
-    b"sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site "
-    b"sec-fetch-user sec-gpc sec-websocket-extensions sec-websocket-version te upgrade "
-    b"upgrade-insecure-requests user-agent x-forwarded-proto x-requested-with".split()
-)
-"""Fields of which many clients send the same few lines, as HPACK assumes; none that carries a secret."""
 _MOST_LINES = 1024
 _LONGEST_LINE = 256
 
@@ -129,7 +123,7 @@ class HeadParser:
         if value.translate(_CONTROLS) != value:
             raise RequestRefused(400, "a control character in a header, or a line that does not end in CRLF")
         field = FieldLine(lower, value.strip(b" \t"), kind)
-        if lower in _COMMON and len(line) <= _LONGEST_LINE:
+        if lower in COMMON_FIELDS and len(line) <= _LONGEST_LINE:
             if len(self._known) >= _MOST_LINES:
                 self._known.clear()
             self._known[line] = field

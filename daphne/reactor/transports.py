@@ -43,7 +43,6 @@ WRITE_BUFFER_SIZE = 65536
 JOIN_UP_TO = 65536
 """Bytes that cost less to copy than to write in pieces."""
 
-
 _half_closing: Final[dict[Any, bool]] = {}
 """Classes of protocols, and whether they are IHalfCloseableProtocol: zope takes a while to say so."""
 

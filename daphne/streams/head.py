@@ -33,6 +33,14 @@ _MOST_NAMES = 1024
 PERCENT: Final = 37
 _QUESTION_MARK: Final = 63
 
+COMMON_FIELDS: Final = frozenset(
+    b"accept accept-encoding accept-language cache-control connection content-type dnt host origin pragma "
+    b"priority sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest sec-fetch-mode sec-fetch-site "
+    b"sec-fetch-user sec-gpc sec-websocket-extensions sec-websocket-version te upgrade "
+    b"upgrade-insecure-requests user-agent via x-forwarded-proto x-requested-with".split()
+)
+"""Fields of which many clients send the same few lines, as HPACK assumes; none that carries a secret."""
+
 field_names: Final[dict[bytes, tuple[bytes, int]]] = {}
 """Name as received -> (lower-case name, PLAIN, SPECIAL or DROPPED); filled as names come, within a bound."""
 

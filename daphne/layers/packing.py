@@ -58,9 +58,11 @@ def packed_array(length: int) -> bytes:
 
 
 def packed_number(number: int) -> bytes:
-    """A whole number of 32 bits that is not negative."""
+    """A whole number of 64 bits that is not negative."""
     if number < 0x80:
         return _BYTE[number]
     if number < 0x10000:
         return b"".join([b"\xcd", _BYTE[number >> 8], _BYTE[number & 0xFF]])
-    return b"\xce" + number.to_bytes(4, "big")
+    if number < 0x100000000:
+        return b"\xce" + number.to_bytes(4, "big")
+    return b"\xcf" + number.to_bytes(8, "big")

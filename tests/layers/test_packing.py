@@ -47,9 +47,14 @@ SIZES = [0, 1, 15, 16, 31, 32, 127, 128, 255, 256, 65535, 65536]
 def test_single_values_are_packed_as_msgpack_packs_them(size):
     assert text_head(size) + b"x" * size == packed("x" * size)
     assert bytes_head(size) + b"x" * size == packed(b"x" * size)
-    assert msgpack.unpackb(packed_number(size)) == size
     if size < 65536:
         assert packed_array(size) + b"\0" * size == packed([0] * size)
+
+
+@pytest.mark.parametrize("number", [*SIZES, 2**32 - 1, 2**32, 2**64 - 1])
+def test_numbers_as_large_as_they_get(number):
+    """Requests to a broker are counted for as long as a process lives."""
+    assert msgpack.unpackb(packed_number(number)) == number
 
 
 @pytest.mark.parametrize("count", [1, 2, 100])

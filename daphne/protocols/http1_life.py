@@ -43,6 +43,8 @@ class ConnectionLife(ResponseWriting):
         "_chunked",
         "_closing",
         "_detours",
+        "_gathered",
+        "_gathered_size",
         "_half_close",
         "_head_begun",
         "_held",
@@ -86,6 +88,8 @@ class ConnectionLife(ResponseWriting):
         self._body = None
         self._body_paused = False
         self._chunked = self._until_close = self._suppress_body = False
+        self._gathered = None
+        self._gathered_size = 0
         self._closing = self._taking = self._input_ended = self._waits = False
         self._served = 0
         self._head_begun = False
@@ -315,6 +319,7 @@ class ConnectionLife(ResponseWriting):
         """End the connection so that the client can tell that the response is not complete (R13)."""
         self.stream = None
         self._closing = True
+        self.write_gathered()
         if self._until_close or self.write_paused:
             self.transport.abortConnection()
         else:

@@ -3,10 +3,14 @@ reader."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.protocols.bench import Bench, Event, Told, answering, request, responses, sending
 
@@ -286,6 +290,70 @@ def test_early_hints(serve: Serve) -> None:
 def test_malformed_early_hints_are_the_applications_error(serve: Serve, links: list[Any]) -> None:
     hint = {"type": "http.response.early_hint", "links": links}
     assert serve(sending(hint, start(), part())).responses(request())[0].status == 500
+
+
+# ---- large parts in one turn ---------------------------------------------------------------------------
+
+LARGE_PART = 30_000
+
+
+@given(
+    parts=st.lists(
+        st.tuples(st.sampled_from([0, 1, 16384, 16385, 70_000, 300_000]), st.booleans()), max_size=9
+    ),
+    ending=st.sampled_from(["last part", "empty part", "trailers", "failure"]),
+    declared=st.booleans(),
+)
+def test_parts_go_out_whole_and_in_order(parts: list[tuple[int, bool]], ending: str, declared: bool) -> None:
+    """Of any sizes, with or without a turn of the loop in between, and whatever comes after them."""
+    bodies = [bytes([65 + number]) * size for number, (size, _) in enumerate(parts)]
+    last = b"z" * 20_000 if ending == "last part" else b""
+    whole = b"".join(bodies) + last
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"%d" % len(whole))] if declared else []
+        await send(start(headers=headers, trailers=ending == "trailers"))
+        for body, (_, in_turn) in zip(bodies, parts, strict=True):
+            await send(part(body, True))
+            if not in_turn:
+                await asyncio.sleep(0)
+        if ending == "failure":
+            raise OSError("as applications do")
+        await send(part(last))
+        if ending == "trailers":
+            await send({"type": "http.response.trailers", "headers": [(b"t", b"1")]})
+
+    with closing(Bench(application)) as bench:
+        connection = bench.exchange(request(), request())
+        if ending == "failure" and parts:
+            (response,) = responses(connection)
+            assert (response.body, response.complete) == (whole, declared)
+        elif ending == "failure":
+            assert responses(connection)[0].status == 500
+        else:
+            for response in responses(connection):
+                assert (response.body, response.complete) == (whole, True)
+                assert response.trailers == ([(b"t", b"1")] if ending == "trailers" and not declared else [])
+
+
+def test_large_parts_of_one_turn_are_written_together(serve: Serve) -> None:
+    """The first at once, the others when there are four buffers of them or when the turn is over."""
+    arrived: list[int] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send(start(headers=[(b"content-length", b"%d" % (12 * LARGE_PART))]))
+        began = len(connection.received)
+        for number in range(12):
+            await send(part(bytes(LARGE_PART), number < 11))
+            arrived.append((len(connection.received) - began) // LARGE_PART)
+            if number == 1:
+                await asyncio.sleep(0)
+                arrived.append((len(connection.received) - began) // LARGE_PART)
+
+    bench = serve(application, write_buffer_size=50_000)
+    connection = bench.connect()
+    bench.send(connection, request())
+    assert arrived == [1, 1, 2, 3, 3, 3, 3, 3, 3, 3, 10, 10, 12]
 
 
 # ---- back-pressure -----------------------------------------------------------------------------------

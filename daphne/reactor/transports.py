@@ -16,7 +16,7 @@ import logging
 import socket
 import ssl
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet import error, interfaces
@@ -226,18 +226,20 @@ class LoopTransport:
         return not self.connected
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
-        pieces = tuple(data)
-        if self.write is discard:
-            return
-        if type(self) is LoopTransport and type(self.loop_transport).__module__ == "uvloop.loop":
+        if self.write is not discard:
+            self._write_all(tuple(data))
+
+    def _write_all(self, pieces: Sequence[bytes]) -> None:
+        """Write the pieces to the loop's transport, with as few calls to the kernel as that makes of them."""
+        if type(self.loop_transport).__module__ == "uvloop.loop":
             self.loop_transport.writelines(pieces)
         # Not asyncio's `writelines`: in Python 3.12.0 to 3.12.8 and 3.13.0 to 3.13.1 it never pauses the
         # writer (CVE-2024-12254).
         elif sum(map(len, pieces)) <= JOIN_UP_TO:
-            self.write(b"".join(pieces))
+            self.loop_transport.write(b"".join(pieces))
         else:
             for piece in pieces:
-                self.write(piece)
+                self.loop_transport.write(piece)
 
     def setWriteBufferSize(self, size: int) -> None:
         """Count writing as paused above `size` unsent bytes (at least 1), until a quarter of it is left."""

@@ -138,16 +138,23 @@ def test_whatever_the_records_and_the_segments_the_data_arrives(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@given(writes=st.lists(LENGTHS | st.integers(1, 300_000) | st.just(0), min_size=1, max_size=8))
+@given(
+    writes=st.lists(LENGTHS | st.integers(1, 300_000) | st.just(0), min_size=1, max_size=8),
+    together=st.booleans(),
+)
 @ONE_PORT_FOR_ALL
 def test_whatever_is_written_arrives_in_full_records(
-    peers: Peers, version: ssl.TLSVersion, writes: list[int]
+    peers: Peers, version: ssl.TLSVersion, writes: list[int], together: bool
 ) -> None:
     client = peers.client(version)
     pieces = [bytes([number]) * length for number, length in enumerate(writes)]
     kinds = [bytes, bytearray, memoryview]
-    for number, piece in enumerate(pieces):
-        client.transport.write(kinds[number % 3](piece))
+    typed: list[Any] = [kinds[number % 3](piece) for number, piece in enumerate(pieces)]
+    if together:
+        client.transport.writeSequence(typed)
+    else:
+        for one in typed:
+            client.transport.write(one)
     expected = b"".join(pieces)
     got, encrypted = b"", len(client.connection.received)
     while len(got) < len(expected):
@@ -168,6 +175,16 @@ def test_a_small_write_is_one_write_to_the_socket(peers: Peers, monkeypatch: pyt
     monkeypatch.setattr(client.connection.server, "write", written.append)
     client.transport.write(b"head and body")
     assert len(written) == 1 and len(written[0]) == len(b"head and body") + 22
+
+
+@pytest.mark.parametrize("length, count", [(4, 5000), (20_000, 40), (16384, 9), (16393, 9), (300_000, 3)])
+def test_all_records_of_a_sequence_but_the_last_are_full(peers: Peers, length: int, count: int) -> None:
+    client = peers.client()
+    expected = b"".join(bytes([number % 256]) * length for number in range(count))
+    client.transport.writeSequence([expected[at : at + length] for at in range(0, len(expected), length)])
+    records = -(-len(expected) // 16384)
+    assert len(client.connection.received) == len(expected) + records * 22
+    assert b"".join(client.read() for _ in range(records)) == expected
 
 
 @pytest.mark.parametrize("length, most_turns", [(1, 20), (1000, 4), (16384, 4)])

@@ -87,6 +87,9 @@ COMPILED = [
 """What every request passes, but for what must stay plain Python: coroutines that an application gets to see
 (mypyc's are not the interpreter's own), and subclasses of Twisted's and Autobahn's classes."""
 
+CALLS = ["-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt"]
+"""Nobody replaces functions of the compiled modules: calls among them, and to Python, need no detour."""
+
 TESTS = [
     "aiohttp>=3.9",
     "channels>=4.1",
@@ -138,10 +141,14 @@ def compiled_modules() -> list[Extension]:
         # Not the settings of pyproject.toml: what they check for needs all that the package depends on.
         options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent"]
         options.append(f"--cache-dir={os.devnull}")
-        return mypycify([*options, *COMPILED], opt_level="3", debug_level="0", group_name="daphne")
+        extensions = mypycify([*options, *COMPILED], opt_level="2", debug_level="0", group_name="daphne")
     except (Exception, SystemExit) as problem:
         say_uncompiled(problem)
         return []
+    if os.name == "posix":
+        for extension in extensions:
+            extension.extra_compile_args += CALLS
+    return extensions
 
 
 class BuildAllOrNone(build_ext):

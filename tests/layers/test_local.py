@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 
 import psutil
 import pytest
@@ -328,6 +329,97 @@ def received_as_another_user(path):
         return 0
     except OSError:
         return 9
+
+
+def begin_as(uid, group, talk):
+    """Run the coroutine `talk(layer)` in a process of that user, which other users of the group may talk to."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.umask(0o022)
+        os.setgroups([group])
+        os.setgid(group)
+        os.setuid(uid)
+        run(talk())
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_users_that_are_named_are_let_in_whatever_the_umask():
+    front, worker, group = 54321, 54322, 54323
+
+    def layer():
+        return ChannelLayer(path, mode=0o660, users=(front, worker))
+
+    async def hold_until_asked():
+        held = layer()
+        await held.send_async("work", {"number": 1})
+        assert held.is_broker
+        assert await one(held, "answers") == {"number": 2}
+        await held.send_async("work", {"number": 3})  # which is left, for the next broker
+        await held.close_async()
+
+    async def work():
+        attached = layer()
+        assert await one(attached, "work") == {"number": 1}
+        assert not attached.is_broker
+        await attached.send_async("answers", {"number": 2})
+        await attached.close_async()
+
+    async def take_over():
+        broker = layer()
+        assert await one(broker, "work") == {"number": 3}
+        assert broker.is_broker
+        await broker.close_async()
+
+    with tempfile.TemporaryDirectory(prefix="daphne-local-") as directory:
+        path = f"{directory}/layer.sock"
+        os.chown(directory, front, group)
+        os.chmod(directory, 0o770)
+        first = begin_as(front, group, hold_until_asked)
+        try:
+            while not os.path.exists(path):
+                assert os.waitpid(first, os.WNOHANG) == (0, 0)
+                time.sleep(0.01)
+            second = begin_as(worker, group, work)
+            assert os.waitpid(second, 0)[1] == 0
+        finally:
+            assert os.waitpid(first, 0)[1] == 0
+        third = begin_as(worker, group, take_over)
+        assert os.waitpid(third, 0)[1] == 0
+
+
+def test_what_the_last_broker_left_and_cannot_be_read_keeps_nobody_from_being_the_next(path, caplog):
+    async def scenario():
+        async with layers(path, 1) as (layer,):
+            await layer.send_async("queue", {"a": 1})
+            assert await one(layer, "queue") == {"a": 1}
+
+    with open(f"{path}.left", "wb") as left:
+        left.write(b"\xc1 is no MessagePack")
+    run(scenario())
+    assert "cannot be read, and is lost" in caplog.text
+
+
+def test_a_broker_that_cannot_leave_its_messages_says_so_and_ends(tmp_path, caplog):
+    async def scenario():
+        layer = ChannelLayer(str(directory / "layer.sock"))
+        await layer.send_async("queue", {"a": 1})
+        for name in os.listdir(directory):
+            os.unlink(directory / name)
+        directory.rmdir()
+        await layer.close_async()
+        assert not layer.is_broker
+
+    directory = tmp_path / "gone"
+    directory.mkdir()
+    run(scenario())
+    assert "holds is lost" in caplog.text
 
 
 def test_a_broker_of_another_user_is_not_trusted(path, monkeypatch):

@@ -241,7 +241,7 @@ class ConnectionLife(ResponseWriting):
         self._held = b""
         self._body = None
         self._end_request_deadlines()
-        if self._body_paused:
+        if self._body_paused or self._waits:
             self._resume_reading()
         self.transport.unregisterProducer()
         self.flush_in_time()
@@ -328,9 +328,10 @@ class ConnectionLife(ResponseWriting):
 
     def _resume_reading(self) -> None:
         self._body_paused = False
-        self.transport.resumeProducing()
         if self._body is not None and self._held:
-            self._wait_for_turn()
+            self._wait_for_turn()  # and read on then: more would only be held, too
+        else:
+            self.transport.resumeProducing()
 
     def _take_more_body(self) -> None:
         """Go on with a body of many small chunks: others have had their turn, the application caught up."""

@@ -206,7 +206,7 @@ class WebSocketStream:
 
     def _choose(self, wanted: Any) -> str | None:
         offered = self.scope["subprotocols"]
-        if wanted is None:
+        if wanted is None or wanted == "":  # daphne 4 took both for no choice
             return next((name for name in offered if name in self._subprotocols), None)
         if wanted not in offered:
             raise ApplicationError(

@@ -636,6 +636,45 @@ def test_a_path_that_cannot_be_used_is_said(tmp_path):
     run(scenario())
 
 
+def test_a_message_size_that_no_frame_holds_is_refused(path):
+    with pytest.raises(ConfigurationError, match="max_message_size is 62914560 at most"):
+        ChannelLayer(path, max_message_size=64 * 1024 * 1024)
+
+
+def test_the_largest_messages_travel_in_a_batch_with_others(path):
+    size = 60 * 1024 * 1024
+
+    async def scenario():
+        async with layers(path, 2, max_message_size=size) as (first, second):
+            for body in (bytes(1024 * 1024 - 1000), bytes(size - 100)):
+                await second.send_async("queue", {"body": body})
+            received = []
+            while len(received) < 2:
+                received += await second.receive_batch(["queue"])
+            assert [len(message["body"]) for _, message in received] == [1024 * 1024 - 1000, size - 100]
+
+    run(scenario())
+
+
+def test_a_close_that_is_cancelled_still_tells_whoever_waits(path):
+    async def scenario():
+        problems = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: problems.append(context))
+        async with layers(path, 2) as (_first, second):
+            waiting = asyncio.create_task(second.watch_async("nobody.x!"))
+            await asyncio.sleep(0.01)
+            closing = asyncio.create_task(second.close_async())
+            await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.wait([closing])
+            await asyncio.sleep(0.05)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        assert not problems
+
+    run(scenario())
+
+
 def test_the_default_path_is_the_users_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     tmp_path.chmod(0o700)

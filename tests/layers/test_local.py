@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -176,6 +177,25 @@ async def peer_is_broker(path):
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_process_that_leaves_in_order_warns_of_nothing(cancelled, path, caplog):
+    """As each worker does in a rolling deploy."""
+
+    async def scenario():
+        async with layers(path, 2) as (_first, second):
+            receiving = asyncio.create_task(second.receive_batch(["mine.x!"]))
+            await asyncio.sleep(0.02)
+            if cancelled:
+                receiving.cancel()
+                await asyncio.wait([receiving])
+            await second.close_async()
+            receiving.cancel()
+            await asyncio.wait([receiving])
+
+    run(scenario())
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_a_broker_that_dies_is_replaced_at_once(path, caplog):
     async def scenario():
         with peer(path) as broker:
@@ -332,7 +352,7 @@ def received_as_another_user(path):
 
 
 def begin_as(uid, group, talk):
-    """Run the coroutine `talk(layer)` in a process of that user, which other users of the group may talk to."""
+    """Run `talk()` in a process of that user; its id."""
     child = os.fork()
     if child:
         return child

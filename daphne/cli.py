@@ -144,7 +144,7 @@ class CommandLineInterface:
         except InvalidSettings as error:
             problems += error.problems
         target = self._flags(namespace)[1] or read_config(namespace.config)[1].get("target")
-        problems += self._problems_of_targets(target, settings and settings.worker)
+        problems += self._problems_of_targets(target, None if settings is None else settings.worker)
         if settings is not None and settings.access_log_format:
             format_given = settings.access_log_format
             problems += _problems_of(lambda: compile_format(format_given))
@@ -177,7 +177,9 @@ class CommandLineInterface:
         kind = "channel layer" if is_channel_layer(application) else "application"
         root_path = settings.root_path
         if root_path and not (root_path.startswith("/") and not root_path.endswith("/")):
-            logger.warning("--root-path %s: applications expect a slash at its beginning, not its end", root_path)
+            logger.warning(
+                "--root-path %s: applications expect a slash at its beginning, not its end", root_path
+            )
         logger.info("Starting server at %s, %s %s.", ", ".join(endpoints), kind, path)
         self.server = self.server_class(
             application=application,

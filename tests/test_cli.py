@@ -480,7 +480,10 @@ def test_a_worker_without_a_channel_layer_is_refused():
 @pytest.mark.parametrize(
     "arguments, says",
     [
-        (["--access-log-format", "%(zz)s", APPLICATION], "--access-log-format: '%(zz)s' is no part of a format"),
+        (
+            ["--access-log-format", "%(zz)s", APPLICATION],
+            "--access-log-format: '%(zz)s' is no part of a format",
+        ),
         (["--worker", APPLICATION, APPLICATION], "a worker is only for a channel layer"),
         (["--worker", "os:name", LAYER], "os:name is not an ASGI application: it is not callable"),
         ([], "the following arguments are required: target"),

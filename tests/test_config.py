@@ -114,7 +114,10 @@ def test_a_file_that_cannot_be_used(
         ("tool.daphne = 3", ["pyproject.toml: tool.daphne is not a table"]),
         (
             f"[tool.daphne]\nhttp-timeout = 1{400 * '0'}",
-            [f"pyproject.toml: http-timeout: 1{79 * '0'} is not allowed; it takes a number of seconds, 0 or more"],
+            [
+                f"pyproject.toml: http-timeout: 1{79 * '0'} is not allowed; "
+                "it takes a number of seconds, 0 or more"
+            ],
         ),
         (
             "[tool.daphne]\nunix-socket-mode = 660",

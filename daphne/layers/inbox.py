@@ -182,7 +182,7 @@ class Inboxes:
 
 
 def _size(messages: list[Any]) -> int:
-    """Each counts `OVERHEAD` as well, or very many small ones would cost more memory and time than large ones."""
+    """Each counts `OVERHEAD` as well: many small ones cost more memory and time than a few large ones."""
     return OVERHEAD * len(messages) + sum(
         [
             len(value)

@@ -15,6 +15,7 @@ from daphne.errors import RequestRefused
 from daphne.protocols.http1_body import LengthBody
 from daphne.protocols.http1_response import ResponseWriting, Stream
 from daphne.streams.deadlines import Deadline
+from daphne.streams.http import HTTPStream
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import check_response
 from daphne.streams.scope import ConnectionFacts
@@ -168,7 +169,7 @@ class ConnectionLife(ResponseWriting):
         """The response is complete: log it, and go on to the next request or close."""
         stream, self.stream = self.stream, None
         assert stream is not None
-        if self.site.action_logger is not None and stream.kind == "http":
+        if self.site.action_logger is not None and isinstance(stream, HTTPStream):
             self.site.log_http(stream, self.request.target)
         if self._half_close is not None:
             self._half_close.cancel()

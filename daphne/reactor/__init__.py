@@ -43,7 +43,7 @@ class LoopReactor(AsyncioSelectorReactor):
         return self._asyncioEventloop
 
     def installWaker(self) -> None:
-        """Make no pipe to be woken by, which nobody would ever close: threads wake the loop in its own way."""
+        """Make no pipe to be woken by, which nobody would close: threads wake the loop in its own way."""
 
     def listenTCP(
         self, port: Any, factory: Any, backlog: int = TWISTED_BACKLOG, interface: str = ""

@@ -82,7 +82,9 @@ def _options(given: dict[str, str]) -> TLSOptions:
     minimum = _choice(given, "minimumVersion", MINIMUM, "1.2")
     maximum = _choice({"sslmethod": method}, "sslmethod", METHODS, method)
     if (minimum, maximum) == (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2):
-        raise EndpointError(f"minimumVersion {given['minimumVersion']} and sslmethod {method} leave no version")
+        raise EndpointError(
+            f"minimumVersion {given['minimumVersion']} and sslmethod {method} leave no version"
+        )
     return TLSOptions(
         certificates=_certificates(given),
         dh_parameters=given.get("dhParameters"),

@@ -18,8 +18,7 @@ from daphne.streams.head import Headers
 Address = tuple[str, int]
 
 _LONGEST_ADDRESS = 100
-"""Characters of what may be an address (an IPv6 one with its zone and a port); of a thousand, what they say is
-kept."""
+"""Characters of what may be an address (an IPv6 one with its zone and a port); what it says is kept."""
 
 _SCHEMES = frozenset(("http", "https", "ws", "wss"))
 _PAIR = re.compile(r"\s*([A-Za-z]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]*))\s*")

@@ -88,7 +88,6 @@ class WebSocketStream:
         self._log = log
         self._messages: deque[str | bytes] = deque()
         self._steps = _CONNECTING
-        self.started_at = loop.time()
         self._deadline: Deadline | None = None
         if connect_timeout > 0:
             self._deadline = Deadline(schedule, self._connect_timed_out)

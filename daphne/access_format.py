@@ -6,9 +6,9 @@ it needs, and nothing else is computed for a line.
     h  client's address           m  method                  T  seconds, whole     p  process id, as <1234>
     l  -                          U  path without query      D  microseconds       {name}i  request header
     u  user of basic access       q  query                   M  milliseconds       {name}o  response header
-    t  time, as [22/Nov/2026:     H  protocol                L  seconds, decimal   {name}e  environment
-    variable 12:00:00 +0000]            s  status                  B  bytes of body      %%  a per cent sign
-    r  request line               f  referer, a  user agent  b  the same, - for 0
+    t  time, as [22/Nov/2026:     H  protocol                L  seconds, decimal   {name}e  variable of the
+       12:00:00 +0000]            s  status                  B  bytes of body               environment
+    r  request line               f  referer, a  user agent  b  the same, - for 0  %%  a per cent sign
 
 What is not known is `-`. For a WebSocket, `m` is the step in its life (WSCONNECT ...), and it has no status,
 size or time.

@@ -1,7 +1,8 @@
 """The command `daphne`: what was written on the command line and in the environment becomes a running server.
 
 Called as a console script, by `python -m daphne`, and by programs that use `CommandLineInterface` themselves;
-calls `daphne.settings`, `daphne.application.target`, `daphne.endpoints`, `daphne.access` and `daphne.server`.
+calls `daphne.settings`, `daphne.config`, `daphne.application.target`, `daphne.endpoints`, `daphne.access` and
+`daphne.server`.
 
 Exit statuses: 0 after a clean stop; 1 when the target, an endpoint or the application's start-up fails; 2 for
 a wrong option. For each thing that is wrong there is one line on standard error.
@@ -14,19 +15,20 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from daphne import __version__
 from daphne.access import AccessLogGenerator, ActionLogger, FormattedAccessLog, log_lines_to
 from daphne.access_format import compile_format
-from daphne.application.target import check_target, is_channel_layer, load_target
+from daphne.application.target import check_target, check_worker, is_channel_layer, load_target
 from daphne.config import read_config
 from daphne.endpoints import DEFAULT_HOST, DEFAULT_PORT, endpoint_strings
 from daphne.errors import ConfigurationError, InvalidSettings, LifespanError
 from daphne.flags import FlagParser, add_flags, given_flags
 from daphne.logs import configure_logging, said_already
 from daphne.server import Server
+from daphne.service import WORKER_WITHOUT_LAYER
 from daphne.settings import (
     COMMAND_LINE,
     ENVIRONMENT,
@@ -135,28 +137,49 @@ class CommandLineInterface:
 
     def _check(self, namespace: argparse.Namespace) -> None:
         """Raise InvalidSettings with all that is wrong; say so where nothing is."""
-        problems = []
-        worker = None
+        problems: list[str] = []
+        settings = None
         try:
-            worker = self._read(namespace)[1].worker
+            settings = self._read(namespace)[1]
         except InvalidSettings as error:
             problems += error.problems
         target = self._flags(namespace)[1] or read_config(namespace.config)[1].get("target")
-        sys.path.insert(0, ".")
-        for path in (str(target), *([worker] if worker else [])):
-            try:
-                check_target(self.load_asgi_app(path))
-            except ConfigurationError as error:
-                problems.append(str(error))
+        problems += self._problems_of_targets(target, None if settings is None else settings.worker)
+        if settings is not None and settings.access_log_format:
+            format_given = settings.access_log_format
+            problems += _problems_of(lambda: compile_format(format_given))
         if problems:
             raise InvalidSettings(problems)
         print("daphne: the settings and the target are in order")
+
+    def _problems_of_targets(self, target: str | None, worker: str | None) -> list[str]:
+        """What is wrong with each, and with both together."""
+        if target is None:
+            return ["there is no target"]
+        sys.path.insert(0, ".")
+        found: list[Any] = []
+
+        def look_at_target() -> None:
+            found.append(self.load_asgi_app(str(target)))
+            check_target(found[0])
+
+        problems = _problems_of(look_at_target)
+        if worker is not None:
+            problems += _problems_of(lambda: check_worker(worker, load_target(worker)))
+            if found and not is_channel_layer(found[0]):
+                problems.append(WORKER_WITHOUT_LAYER)
+        return problems
 
     def _serve(self, path: str, settings: Settings) -> None:
         sys.path.insert(0, ".")
         application = self.load_asgi_app(path)
         endpoints = endpoint_strings(settings, DEFAULT_HOST, DEFAULT_PORT)
         kind = "channel layer" if is_channel_layer(application) else "application"
+        root_path = settings.root_path
+        if root_path and not (root_path.startswith("/") and not root_path.endswith("/")):
+            logger.warning(
+                "--root-path %s: applications expect a slash at its beginning, not its end", root_path
+            )
         logger.info("Starting server at %s, %s %s.", ", ".join(endpoints), kind, path)
         self.server = self.server_class(
             application=application,
@@ -167,6 +190,15 @@ class CommandLineInterface:
         self.server.run()
         if getattr(self.server, "abort_start", False):
             sys.exit(1)
+
+
+def _problems_of(check: Callable[[], object]) -> list[str]:
+    """What a check says that fails."""
+    try:
+        check()
+    except ConfigurationError as error:
+        return [str(error)]
+    return []
 
 
 def _fields(values: Mapping[str, Any]) -> dict[str, Any]:

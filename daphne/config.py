@@ -35,5 +35,8 @@ def read_config(path: str | None) -> tuple[str, dict[str, Any]]:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: not TOML: {error}") from error
     if Path(path).name == PROJECT:
-        content = content.get("tool", {}).get("daphne", {})
+        tools = content.get("tool")
+        content = tools.get("daphne", {}) if isinstance(tools, dict) else {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: tool.daphne is not a table")
     return path, content

@@ -89,7 +89,7 @@ class Octal:
     """The permission bits of a file: octal digits as text, or the number itself."""
 
     metavar: str = "MODE"
-    allowed: str = "a file mode in octal, 0 to 777"
+    allowed: str = "a file mode in octal: 0 to 777 as text, or a number such as 0o660"
 
     def read(self, value: object) -> int:
         if isinstance(value, str):
@@ -279,7 +279,7 @@ class Option:
             return None
         try:
             return self.kind.read(value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise ValueError(f"{value!r:.80} is not allowed; it takes {self.kind.allowed}") from None
 
 

@@ -80,6 +80,8 @@ class Server:
         self.endpoints = list(endpoints or ())
         if isinstance(host, list | tuple):  # the second argument of daphne 4
             self.endpoints, host = list(host), None
+        if isinstance(port, bool):  # and the third
+            signal_handlers, port = port, None
         if host or port or unix_socket or file_descriptor is not None:
             warnings.warn(
                 "host, port, unix_socket and file_descriptor: use endpoints", DeprecationWarning, stacklevel=2
@@ -112,6 +114,7 @@ class Server:
         self._service_manager = ServiceManager()
         self._failure: Exception | None = None
         self._signalled = False
+        self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -128,7 +131,7 @@ class Server:
             options["proxy_headers_port"] = self.proxy_forwarded_port_header or ""
             options["proxy_headers_proto"] = self.proxy_forwarded_proto_header or ""
         for name in ("ws_protocols", "trusted_proxies"):
-            if name in options:
+            if name in options and not isinstance(options[name], str):
                 options[name] = tuple(options[name] or ())
         return Settings(**options)
 
@@ -144,7 +147,7 @@ class Server:
         loop.set_debug(settings.verbosity >= 3)
         if self.ready_callable is not None:
             self.ready_callable()
-        self.reactor.callWhenRunning(lambda: asyncio.ensure_future(self._start(), loop=loop))
+        self.reactor.callWhenRunning(self._start_soon)
         watch = StallWatch(loop, settings.stall_timeout) if settings.stall_timeout else None
         if watch is not None:
             self.reactor.callWhenRunning(watch.start)
@@ -153,6 +156,9 @@ class Server:
             watch.stop()
         if self._failure is not None:
             raise self._failure
+
+    def _start_soon(self) -> None:
+        self._starting = asyncio.ensure_future(self._start(), loop=self.reactor.loop)
 
     async def _start(self) -> None:
         if self.signal_handlers and threading.current_thread() is threading.main_thread():

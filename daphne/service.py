@@ -16,7 +16,7 @@ from asgiref.compatibility import guarantee_single_callable
 
 from daphne.application.lifespan import Lifespan
 from daphne.application.running import Application, Runner
-from daphne.application.target import check_target, is_channel_layer, load_target
+from daphne.application.target import check_target, check_worker, is_channel_layer, load_target
 from daphne.endpoints import listen
 from daphne.errors import ConfigurationError
 from daphne.protocols.site import ActionLogger, Site
@@ -25,6 +25,8 @@ from daphne.streams.signal import Signal
 from daphne.tls_info import tls_info
 
 logger = logging.getLogger("daphne.server")
+
+WORKER_WITHOUT_LAYER = "a worker is only for a channel layer, and the target is an application"
 
 _CLEAN_UP = 1.0
 """Seconds that cancelled applications have to clean up."""
@@ -103,9 +105,7 @@ class Service:
         settings = self.settings
         if not is_channel_layer(self._target):
             if settings.worker is not None:
-                raise ConfigurationError(
-                    "a worker is only for a channel layer, and the target is an application"
-                )
+                raise ConfigurationError(WORKER_WITHOUT_LAYER)
             return guarantee_single_callable(self._target), settings, settings.lifespan
         from daphne.layers.adapters import adapt
         from daphne.layers.bridge import Bridge
@@ -114,9 +114,11 @@ class Service:
         if settings.worker is not None:
             from daphne.worker import Worker
 
+            worked = load_target(settings.worker)
+            check_worker(settings.worker, worked)
             self._worker = Worker(
                 layer,
-                guarantee_single_callable(load_target(settings.worker)),
+                guarantee_single_callable(worked),
                 lifespan=settings.lifespan,
                 drain_timeout=settings.graceful_timeout,
                 worker_timeout=settings.worker_timeout,

@@ -477,6 +477,44 @@ def test_a_worker_without_a_channel_layer_is_refused():
     )
 
 
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (
+            ["--access-log-format", "%(zz)s", APPLICATION],
+            "--access-log-format: '%(zz)s' is no part of a format",
+        ),
+        (["--worker", APPLICATION, APPLICATION], "a worker is only for a channel layer"),
+        (["--worker", "os:name", LAYER], "os:name is not an ASGI application: it is not callable"),
+        ([], "the following arguments are required: target"),
+    ],
+)
+def test_checking_finds_whatever_would_keep_it_from_starting(capsys, arguments, says):
+    status, lines = failure(capsys, "--check-config", *arguments)
+    assert status == 2 and len(lines) == 1 and says in lines[0]
+
+
+def test_checking_without_a_target_names_no_other(capsys):
+    status, lines = failure(capsys, "--check-config", "--http-timeout", "x")
+    assert status == 2 and [line.partition(": error: ")[2][:20] for line in lines] == [
+        "--http-timeout: 'x' ",
+        "there is no target",
+    ]
+
+
+def test_a_worker_that_cannot_be_called_is_refused():
+    ended = daphne("-p", "0", "--worker", "os:name", LAYER)
+    assert ended.returncode == 1 and "os:name is not an ASGI application" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("path, warned", [("/app", False), ("", False), ("app", True), ("/app/", True)])
+def test_a_root_path_of_another_form_is_warned_of(path, warned, caplog):
+    """It is passed on all the same, as by daphne 1 and 4."""
+    assert keywords("--root-path", path)["root_path"] == path
+    assert ("applications expect a slash" in caplog.text) == warned
+
+
 def test_checking_looks_at_the_worker_too(capsys):
-    status, lines = failure(capsys, "--check-config", "--worker", "nowhere:app", APPLICATION)
+    status, lines = failure(capsys, "--check-config", "--worker", "nowhere:app", LAYER)
     assert (status, lines) == (2, ["daphne: error: there is no module 'nowhere' (for 'nowhere:app')"])

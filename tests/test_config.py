@@ -108,6 +108,38 @@ def test_a_file_that_cannot_be_used(
     assert len(said) == 1 and said[0].startswith(says)
 
 
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        ("tool.daphne = 3", ["pyproject.toml: tool.daphne is not a table"]),
+        (
+            f"[tool.daphne]\nhttp-timeout = 1{400 * '0'}",
+            [
+                f"pyproject.toml: http-timeout: 1{79 * '0'} is not allowed; "
+                "it takes a number of seconds, 0 or more"
+            ],
+        ),
+        (
+            "[tool.daphne]\nunix-socket-mode = 660",
+            [
+                "pyproject.toml: unix-socket-mode: 660 is not allowed; "
+                "it takes a file mode in octal: 0 to 777 as text, or a number such as 0o660"
+            ],
+        ),
+    ],
+)
+def test_a_file_of_the_project_that_cannot_be_used(
+    content: str, says: list[str], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "pyproject.toml").write_text(content)
+    assert problems(capsys, TARGET) == says
+
+
+def test_a_file_that_says_nothing_of_daphne(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text("tool = 3")
+    assert made(TARGET)["endpoints"] == ["tcp:port=8000:interface=127.0.0.1"]
+
+
 def test_a_configuration_in_order(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "daphne.toml").write_text(f'target = "{TARGET}"\n')
     assert made("--check-config", "--config", "daphne.toml") == {}

@@ -355,6 +355,17 @@ def test_endpoints_as_the_second_argument() -> None:
     assert Server(len, [LOCAL]).endpoints == [LOCAL]
 
 
+def test_signal_handlers_as_the_third_argument() -> None:
+    assert Server(print, [LOCAL]).signal_handlers
+    assert not Server(print, [LOCAL], False).signal_handlers
+
+
+def test_lists_of_words_as_text() -> None:
+    server = Server(print, [LOCAL], trusted_proxies="10.0.0.0/8,unix", ws_protocols="a b")
+    settings = server._settings()
+    assert (settings.trusted_proxies, settings.ws_protocols) == (("10.0.0.0/8", "unix"), ("a", "b"))
+
+
 def test_log_action_of_a_subclass_or_put_in_its_place() -> None:
     facts = run(
         """

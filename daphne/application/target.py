@@ -65,6 +65,12 @@ def check_target(target: object) -> None:
         )
 
 
+def check_worker(path: str, application: object) -> None:
+    """Raise TargetError unless `application`, which `path` names, can run in a worker."""
+    if not callable(application):
+        raise TargetError(f"{path} is not an ASGI application: it is not callable")
+
+
 def _has_layer_shape(target: object) -> bool:
     if not callable(getattr(target, "send", None)) or not callable(getattr(target, "receive", None)):
         return False

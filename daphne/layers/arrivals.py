@@ -78,6 +78,7 @@ class Arrivals:
         self._waiting: dict[asyncio.Future[None], tuple[Names, list[Any]]] = {}
         self._kept: Batch = []
         self._returns: set[asyncio.Task[None]] = set()
+        self._closing = False
 
     async def receive(self, names: Names, limit: int) -> Batch:
         """Wait for at least one message. Raises what the foreign receive raised."""
@@ -102,6 +103,7 @@ class Arrivals:
 
     async def close(self) -> None:
         """End the receives, and give back what they and earlier ones brought from shared channels."""
+        self._closing = True
         for fetch in self._under_way.values():
             fetch.end()
         shared = [fetch.future for fetch in self._under_way.values() if fetch.shared]
@@ -149,7 +151,7 @@ class Arrivals:
                 waiter.set_exception(error)
             else:
                 waiter.set_result(None)
-        if error and not waiters:
+        if error and not waiters and not self._closing:
             log.warning("A receive failed while nobody waited for it: %s", error)
         if not waiters:
             self._return_soon()

@@ -303,6 +303,9 @@ class HTTPRequest(HTTPExchange):
             log.warning("%s %s is answered 502: its worker was lost", *self._names())
             await self._page(502, WORKER_LOST)
             return False
+        while (later := self.inbox.take_now()) is not None:
+            if later is _CLIENT_LEFT or later is _TIME_IS_UP:
+                return await self._give_up(later)
         self.retried = True
         self.bridge.replies.close(self.inbox)
         self.inbox = self.bridge.replies.inboxes.open_http()

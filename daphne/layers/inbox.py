@@ -13,7 +13,7 @@ from typing import Any
 
 from daphne.errors import DaphneError
 from daphne.layers.names import random_name
-from daphne.layers.window import Confirmations
+from daphne.layers.window import OVERHEAD, Confirmations
 
 log = logging.getLogger("daphne.server")
 
@@ -182,7 +182,8 @@ class Inboxes:
 
 
 def _size(messages: list[Any]) -> int:
-    return sum(
+    """Each counts `OVERHEAD` as well: many small ones cost more memory and time than a few large ones."""
+    return OVERHEAD * len(messages) + sum(
         [
             len(value)
             for message in messages

@@ -16,13 +16,14 @@ from typing import Any, cast
 
 import msgpack
 
-from daphne.errors import LayerError, LayerUnavailable
+from daphne.errors import ConfigurationError, LayerError, LayerUnavailable
 from daphne.layers.arrivals import Arrivals, Batch, Names
 from daphne.layers.blocking import BlockingDoor
 from daphne.layers.copying import check_values
 from daphne.layers.interface import BATCH, MAX_MESSAGE_SIZE, Message
 from daphne.layers.local_broker import Broker
 from daphne.layers.local_client import Attachment, AttachmentFetch, BrokerGone
+from daphne.layers.local_frames import LARGEST_MESSAGE
 from daphne.layers.local_gate import Gate, Unpacker
 from daphne.layers.local_place import Place
 from daphne.layers.mailboxes import Closed, Mailboxes, Take
@@ -55,6 +56,8 @@ class ChannelLayer(BlockingDoor):
         mode: int = 0o600,
         users: Sequence[int] = (),
     ) -> None:
+        if max_message_size > LARGEST_MESSAGE:
+            raise ConfigurationError(f"max_message_size is {LARGEST_MESSAGE} at most, not {max_message_size}")
         self.max_message_size = max_message_size
         super().__init__()
         self.expiry = expiry
@@ -290,7 +293,7 @@ class _LoopSide:
         await self.arrivals.close()
         if self.attachment is not None:
             self.attachment.close()
-            await self.attachment.closed
+            await asyncio.wait([self.attachment.closed])  # which, unlike `await`, cancels nothing
 
     def _begin(self, names: Names, limit: int) -> AttachmentFetch:
         if self.attachment is None:

@@ -44,7 +44,7 @@ class Attachment(FrameProtocol):
         self._on_leaving = on_leaving
         self._numbers = itertools.count(1)
         self._pending: dict[int, asyncio.Future[Any]] = {}
-        self._left = self._paused = False
+        self._left = self._paused = self._closed_here = False
         self._attended: frozenset[str] = frozenset()
         """The prefixes whose owner takes at once what comes to them."""
         self.closed: asyncio.Future[None] = self._loop.create_future()
@@ -144,11 +144,16 @@ class Attachment(FrameProtocol):
             self.admitted.set_exception(ConnectionResetError())
         self._on_leaving(self)
         pending, self._pending = self._pending, {}
-        if exc is None and any(not answer.done() for answer in pending.values()) and not self._left:
+        unanswered = [answer for answer in pending.values() if not answer.done()]
+        if exc is None and unanswered and not (self._left or self._closed_here):
             log.warning("The broker of the local layer has gone, and what it held with it")
-        for answer in pending.values():
-            if not answer.done():
-                answer.set_exception(BrokerGone("the broker of the local layer has gone"))
+        for answer in unanswered:
+            answer.set_exception(BrokerGone("the broker of the local layer has gone"))
+
+    def close(self) -> None:
+        """Close the connection after what has been written; what is still unanswered will not be."""
+        self._closed_here = True
+        super().close()
 
 
 class AttachmentFetch:

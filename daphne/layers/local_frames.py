@@ -25,6 +25,8 @@ VERSION = 3
 """Of these frames; told to each client that is let in."""
 FRAME_LIMIT = 64 * 1024 * 1024
 """Bytes of the largest frame; whoever announces a larger one is cut off."""
+LARGEST_MESSAGE = FRAME_LIMIT - 4 * 1024 * 1024
+"""Bytes of the largest message: an answer may have others in front of it, and names."""
 
 log = logging.getLogger("daphne.layers.local")
 

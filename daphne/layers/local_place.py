@@ -6,7 +6,9 @@ Called by the local layer; calls nothing. Beside the socket `PATH` stand `PATH.l
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import logging
 import os
 import socket
 import stat
@@ -23,6 +25,8 @@ from daphne.errors import ConfigurationError, LayerUnavailable
 
 BACKLOG = 256
 
+log = logging.getLogger("daphne.layers.local")
+
 
 class Place:
     """Where one local layer is. `mode` is the socket's file mode; `users` are the ids of users let in besides
@@ -37,7 +41,7 @@ class Place:
     def try_lock(self) -> bool:
         """Become the broker, unless another process is. LayerUnavailable if the path cannot be used."""
         try:
-            lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._mode)
+            lock = self._open_lock()
         except OSError as error:
             raise LayerUnavailable(f"the local layer's path {self.path} cannot be used: {error}") from error
         try:
@@ -47,6 +51,17 @@ class Place:
             return False
         self._lock = lock
         return True
+
+    def _open_lock(self) -> int:
+        path = f"{self.path}.lock"
+        try:
+            # Without O_CREAT, which Linux refuses for a file of another user in a directory like /tmp.
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, self._mode)
+        with contextlib.suppress(PermissionError):  # somebody else has made it in the meantime
+            os.fchmod(lock, self._mode)  # whatever the umask: other users are let in by it, too
+        return lock
 
     def unlock(self) -> None:
         """Let another process be the broker."""
@@ -82,15 +97,20 @@ class Place:
         return struct.unpack("3i", credentials)[1] in self._users
 
     def leave(self, dumped: dict[str, Any]) -> None:
-        """Keep what the broker holds for the next one, which may be a later process."""
+        """Keep what the broker holds for the next one, which may be a later process, of another user even."""
         left = Path(f"{self.path}.left")
-        if not any(dumped.values()):
-            left.unlink(missing_ok=True)
-            return
         new = Path(f"{left}.{os.getpid()}")
-        new.touch(mode=0o600)
-        new.write_bytes(msgpack.packb({"at": time.time(), **dumped}, use_bin_type=True))
-        new.rename(left)
+        try:
+            if not any(dumped.values()):
+                left.unlink(missing_ok=True)
+                return
+            new.touch(mode=0o600)
+            new.write_bytes(msgpack.packb({"at": time.time(), **dumped}, use_bin_type=True))
+            new.chmod(0o600 | self._mode & 0o040)  # strangers are kept from the socket, but not by its mode
+            new.rename(left)
+        except OSError as error:  # a full disk, a directory that is gone: the end goes on
+            log.error("What the broker of the local layer holds is lost: %s", error)
+            new.unlink(missing_ok=True)
 
     def take_over(self) -> tuple[dict[str, Any], float] | None:
         """What the last broker left, and how many seconds ago."""
@@ -102,6 +122,9 @@ class Place:
             left.unlink()
             return dumped, max(0.0, time.time() - dumped.pop("at"))
         except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            log.error("What the last broker of the local layer left cannot be read, and is lost: %s", error)
             return None
 
 

@@ -152,14 +152,20 @@ class Server:
             if self._idle:
                 return self._idle.pop()
             try:
-                pipe = await self._connect()
-                pipe.client_id = await pipe.submit("CLIENT", "ID")
+                return await self._identified(await self._connect())
             except (OSError, RedisError, LayerUnavailable) as error:
                 log.warning("No further connection to Redis at %s: %s", self._address.name, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
-            else:
-                return pipe
+
+    async def _identified(self, pipe: Pipe) -> Pipe:
+        """The connection, once it is known by which number its command can be unblocked."""
+        try:
+            pipe.client_id = await pipe.submit("CLIENT", "ID")
+        except BaseException:
+            pipe.close()  # nobody else knows of it
+            raise
+        return pipe
 
     def release(self, pipe: Pipe) -> None:
         """Keep the connection for the next command that blocks."""

@@ -11,7 +11,11 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from daphne.settings import OPTIONS
+from daphne.errors import ConfigurationError
+from daphne.settings import LISTENERS, OPTIONS
+
+_OF_THE_COMMAND = ("log_fmt", "access_log", "access_log_format")
+"""Options of logging that only the command `daphne` has."""
 
 
 def get_default_application() -> Any:
@@ -35,9 +39,18 @@ def get_default_application() -> Any:
 
 
 def server_options() -> dict[str, Any]:
-    """The options that Django's settings give (DAPHNE_PING_INTERVAL and so on), by their names."""
-    return {
-        name: getattr(settings, f"DAPHNE_{name.upper()}")
-        for name in OPTIONS
-        if hasattr(settings, f"DAPHNE_{name.upper()}")
-    }
+    """The options that Django's settings give (DAPHNE_PING_INTERVAL and so on), by their names.
+
+    Raises ConfigurationError for those that `runserver` would not heed.
+    """
+    options = {}
+    for name, option in OPTIONS.items():
+        for key in {name, option.flag.removeprefix("--").replace("-", "_") or name}:
+            setting = f"DAPHNE_{key.upper()}"
+            if hasattr(settings, setting):
+                if option.group == LISTENERS:
+                    raise ConfigurationError(f"{setting}: runserver listens where its argument says")
+                if name in _OF_THE_COMMAND:
+                    raise ConfigurationError(f"{setting}: runserver logs as Django's LOGGING says")
+                options[name] = getattr(settings, setting)
+    return options

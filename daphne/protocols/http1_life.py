@@ -15,6 +15,7 @@ from daphne.errors import RequestRefused
 from daphne.protocols.http1_body import LengthBody
 from daphne.protocols.http1_response import ResponseWriting, Stream
 from daphne.streams.deadlines import Deadline
+from daphne.streams.http import HTTPStream
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import check_response
 from daphne.streams.scope import ConnectionFacts
@@ -172,7 +173,7 @@ class ConnectionLife(ResponseWriting):
         """The response is complete: log it, and go on to the next request or close."""
         stream, self.stream = self.stream, None
         assert stream is not None
-        if self.site.action_logger is not None and stream.kind == "http":
+        if self.site.action_logger is not None and isinstance(stream, HTTPStream):
             self.site.log_http(stream, self.request.target)
         if self._half_close is not None:
             self._half_close.cancel()
@@ -245,7 +246,7 @@ class ConnectionLife(ResponseWriting):
         self._held = b""
         self._body = None
         self._end_request_deadlines()
-        if self._body_paused:
+        if self._body_paused or self._waits:
             self._resume_reading()
         self.transport.unregisterProducer()
         self.flush_in_time()
@@ -333,9 +334,10 @@ class ConnectionLife(ResponseWriting):
 
     def _resume_reading(self) -> None:
         self._body_paused = False
-        self.transport.resumeProducing()
         if self._body is not None and self._held:
-            self._wait_for_turn()
+            self._wait_for_turn()  # and read on then: more would only be held, too
+        else:
+            self.transport.resumeProducing()
 
     def _take_more_body(self) -> None:
         """Go on with a body of many small chunks: others have had their turn, the application caught up."""

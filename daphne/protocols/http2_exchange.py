@@ -303,7 +303,7 @@ class Exchange(SendingStream):
         stream, self.stream = self.stream, None
         if self.tunnel is not None:
             self.tunnel.end_written()
-        elif stream is not None and stream.kind == "http" and self.site.action_logger is not None:
+        elif isinstance(stream, HTTPStream) and self.site.action_logger is not None:
             self.site.log_http(stream, self.head.target)
         if not self.receiving:
             self.connection.stream_closed(self)

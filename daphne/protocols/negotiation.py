@@ -129,6 +129,8 @@ def open_http(
         site.read_buffer_size,
         site.request_buffer_size,
     )
+    if site.action_logger is not None:
+        stream.started_at = site.clock()
     if site.http_timeout:
         stream.timer = Deadline(site.schedule, functools.partial(_time_out, site, stream))
         stream.timer.set(site.http_timeout)

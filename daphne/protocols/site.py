@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -71,6 +72,8 @@ class Site:
         self.longest_message = min([size for size in sizes if size > 0], default=_LONGEST)
         """Bytes of a WebSocket message in one frame that breaks neither limit."""
         self.loop: Any = loop
+        self.clock: Any = loop.time if isinstance(loop, asyncio.BaseEventLoop) else time.monotonic
+        """For the access log: uvloop's own counts milliseconds."""
         self.schedule = Schedule(loop)
         self.start = start
         self.left = left
@@ -139,7 +142,7 @@ class Site:
             tls=tls,
         )
 
-    def log_http(self, stream: HTTPStream | WebSocketStream, target: bytes) -> None:
+    def log_http(self, stream: HTTPStream, target: bytes) -> None:
         """One line in the access log for a response that is complete."""
         if self.action_logger is not None:
             scope, response = stream.scope, stream.response
@@ -150,7 +153,7 @@ class Site:
                 client=scope["client"],
                 status=response.status if response is not None else 0,
                 size=0 if bodiless else stream.sent,
-                time_taken=self.loop.time() - stream.started_at,
+                time_taken=self.clock() - stream.started_at,
                 http_version=scope.get("http_version", "1.1"),
                 scheme=scope.get("scheme", "http"),
                 request_headers=scope["headers"],

@@ -42,6 +42,9 @@ class LoopReactor(AsyncioSelectorReactor):
         """The asyncio loop that this reactor runs."""
         return self._asyncioEventloop
 
+    def installWaker(self) -> None:
+        """Make no pipe to be woken by, which nobody would close: threads wake the loop in its own way."""
+
     def listenTCP(
         self, port: Any, factory: Any, backlog: int = TWISTED_BACKLOG, interface: str = ""
     ) -> LoopPort:

@@ -79,13 +79,19 @@ def _given(positional: tuple[str, ...], named: dict[str, str]) -> dict[str, str]
 
 def _options(given: dict[str, str]) -> TLSOptions:
     method = given.get("sslmethod", given.get("sslMethod", "TLS_METHOD"))
+    minimum = _choice(given, "minimumVersion", MINIMUM, "1.2")
+    maximum = _choice({"sslmethod": method}, "sslmethod", METHODS, method)
+    if (minimum, maximum) == (ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_2):
+        raise EndpointError(
+            f"minimumVersion {given['minimumVersion']} and sslmethod {method} leave no version"
+        )
     return TLSOptions(
         certificates=_certificates(given),
         dh_parameters=given.get("dhParameters"),
         client_ca=given.get("clientCA"),
         client_certificate_required=_choice(given, "clientAuth", CLIENT_AUTH, "required"),
-        minimum=_choice(given, "minimumVersion", MINIMUM, "1.2"),
-        maximum=_choice({"sslmethod": method}, "sslmethod", METHODS, method),
+        minimum=minimum,
+        maximum=maximum,
         tickets=_choice(given, "tickets", SWITCH, "yes"),
         handshake_timeout=_number(given, "handshakeTimeout", 10, float),
     )

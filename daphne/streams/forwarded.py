@@ -17,6 +17,9 @@ from daphne.streams.head import Headers
 
 Address = tuple[str, int]
 
+_LONGEST_ADDRESS = 100
+"""Characters of what may be an address (an IPv6 one with its zone and a port); what it says is kept."""
+
 _SCHEMES = frozenset(("http", "https", "ws", "wss"))
 _PAIR = re.compile(r"\s*([A-Za-z]+)=(?:\"((?:[^\"\\]|\\.)*)\"|([^\s;,\"]*))\s*")
 
@@ -97,7 +100,7 @@ def _from_x_forwarded(
     found: dict[bytes, list[str]], names: ForwardedNames, trusted: TrustedProxies
 ) -> tuple[Address | None, str | None]:
     entries = ",".join(found.get(names.address or b"", ())).split(",")
-    client, _ = _first_untrusted([parse_address(entry.strip()) for entry in entries], trusted)
+    client, _ = _first_untrusted(entries, trusted)
     port = ",".join(found.get(names.port or b"", ())).rpartition(",")[2].strip()
     if client is not None and not client[1] and _is_port(port):
         client = (client[0], int(port))
@@ -107,7 +110,7 @@ def _from_x_forwarded(
 
 def _from_forwarded(value: str, trusted: TrustedProxies) -> tuple[Address | None, str | None]:
     elements = [_parse_element(element) for element in _split(value, ",")]
-    client, index = _first_untrusted([parse_address(element.get("for", "")) for element in elements], trusted)
+    client, index = _first_untrusted([element.get("for", "") for element in elements], trusted)
     proto = elements[index].get("proto", "").lower() if elements else ""
     return client, proto if proto in _SCHEMES else None
 
@@ -141,14 +144,15 @@ def _parse_element(element: str) -> dict[str, str]:
     return pairs
 
 
-def _first_untrusted(hops: list[Address | None], trusted: TrustedProxies) -> tuple[Address | None, int]:
+def _first_untrusted(hops: list[str], trusted: TrustedProxies) -> tuple[Address | None, int]:
     """Walk from right to left; the answer is the first hop that is no trusted proxy, or the last one that can
-    be read.
+    be read. What is to the left of it, which anybody may have written, is not looked at.
     """
     client: Address | None = None
     at = len(hops) - 1
     for index in range(len(hops) - 1, -1, -1):
-        hop = hops[index]
+        text = hops[index].strip()
+        hop = parse_address(text) if len(text) <= _LONGEST_ADDRESS else None
         if hop is None:
             break
         client, at = hop, index

@@ -85,7 +85,8 @@ class HTTPStream:
         self.task: asyncio.Task[None] | None = None
         self.timer: Deadline | None = None
         """The time limit of the whole exchange, where there is one."""
-        self.started_at = loop.time()
+        self.started_at = 0.0
+        """When the request was there, on the site's clock, if the access log wants to know."""
         self.response: ResponseHead | None = None
         self.sent = 0
         """Body bytes that went to the wire, before any framing."""

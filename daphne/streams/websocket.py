@@ -88,7 +88,6 @@ class WebSocketStream:
         self._log = log
         self._messages: deque[str | bytes] = deque()
         self._steps = _CONNECTING
-        self.started_at = loop.time()
         self._deadline: Deadline | None = None
         if connect_timeout > 0:
             self._deadline = Deadline(schedule, self._connect_timed_out)
@@ -206,7 +205,7 @@ class WebSocketStream:
 
     def _choose(self, wanted: Any) -> str | None:
         offered = self.scope["subprotocols"]
-        if wanted is None:
+        if wanted is None or wanted == "":  # daphne 4 took both for no choice
             return next((name for name in offered if name in self._subprotocols), None)
         if wanted not in offered:
             raise ApplicationError(

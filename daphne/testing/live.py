@@ -77,6 +77,7 @@ class _ServingThread(threading.Thread):
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_event: asyncio.Event | None = None
+        self._serving: asyncio.Task[Any] | None = None
 
     def run(self) -> None:
         """Serve; what went wrong is kept for the test's thread."""
@@ -88,7 +89,8 @@ class _ServingThread(threading.Thread):
             self._decided.set()
 
     async def _serve(self) -> None:
-        self._loop, self._stop_event = asyncio.get_running_loop(), asyncio.Event()
+        self._stop_event, self._serving = asyncio.Event(), asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
         await serve(
             *self._target_and_settings,
             endpoints=self._endpoints,
@@ -112,10 +114,16 @@ class _ServingThread(threading.Thread):
 
     def stop(self) -> None:
         """Stop, and return when the thread has ended."""
-        if self._loop is not None and self._stop_event is not None:
+        if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-                self._loop.call_soon_threadsafe(self._stop_event.set)
+                self._loop.call_soon_threadsafe(self._stop_serving)
         self.join()
+
+    def _stop_serving(self) -> None:
+        assert self._stop_event is not None and self._serving is not None
+        self._stop_event.set()
+        if self._server is None:  # an application that does not start would never let it look
+            self._serving.cancel()
 
     def raise_failure(self) -> None:
         """Raise in this thread what ended the other one."""

@@ -22,7 +22,7 @@ from typing import Any
 from asgiref.compatibility import guarantee_single_callable
 
 from daphne import __version__
-from daphne.application.target import is_channel_layer, load_target
+from daphne.application.target import check_worker, is_channel_layer, load_target
 from daphne.errors import ConfigurationError, InvalidSettings, LifespanError, TargetError
 from daphne.flags import FlagParser, add_flags, given_flags
 from daphne.layers.adapters import adapt
@@ -125,8 +125,7 @@ class _Process:
         if not is_channel_layer(layer):
             raise TargetError(f"{layer_path} is not a channel layer: it has no send, receive and extensions")
         application = load_target(application_path)
-        if not callable(application):
-            raise TargetError(f"{application_path} is not an ASGI application: it is not callable")
+        check_worker(application_path, application)
         self._names = (layer_path, application_path)
         self._reactor: Any = install(settings.uvloop)
         self._loop: asyncio.AbstractEventLoop = self._reactor.loop

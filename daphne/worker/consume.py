@@ -247,7 +247,10 @@ class Worker:
                 continue
             pause = FIRST_PAUSE
             for channel, message in batch:
-                self.front_ends.route(channel, message)
+                try:
+                    self.front_ends.route(channel, message)
+                except Exception:  # whatever stands in a message must not end the reader
+                    log.exception("A message on %s could not be understood", channel)
 
     # The end
 

@@ -54,7 +54,7 @@ class HTTPRun(HTTPReplies):
                 self.worker.bodies.close(self.body_channel)
 
     async def _finish(self) -> None:
-        if self.done or self.gone:
+        if self.gone or (self.done and not self.too_large):
             return
         if self.begun:
             await self.last_word({EXTRA: {"abort": True}})

@@ -15,6 +15,7 @@ from daphne.errors import ClientDisconnected
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event
+from daphne.layers.names import sending_queue
 from daphne.layers.sending import Abandoned
 from daphne.layers.window import Confirmations, Window
 
@@ -30,18 +31,23 @@ class ApplicationRun:
 
     __slots__ = (
         *("_events", "_waiter", "busy", "confirmations", "end", "first", "front_end", "gone", "local"),
-        *("reply_channel", "task", "window", "worker"),
+        *("reply_channel", "task", "too_large", "window", "worker"),
     )
 
     def __init__(self, worker: Worker, message: Message) -> None:
         self.worker = worker
         self.first = message
         self.reply_channel: str = message["reply_channel"]
+        sending_queue(
+            self.reply_channel
+        )  # a TypeError now, not in each reader and heartbeat that sends there
         self.local = self.reply_channel.partition("!")[2]
         self.window = Window()
         self.confirmations = Confirmations()
         self.gone = False
         """Whether the client, or the front end with it, has gone."""
+        self.too_large = False
+        """Whether the layer has refused a reply, so that the front end lacks it."""
         self.busy = True
         """Whether it counts towards the worker's concurrency."""
         self.task: asyncio.Task[None] | None = None
@@ -64,8 +70,12 @@ class ApplicationRun:
             return False
         if self.front_end is None:
             message.pop(EXTRA, None)  # a classic one refuses keys that it does not know
-        if not self.worker.sender.send_now(self.reply_channel, message):
-            return False
+        try:
+            if not self.worker.sender.send_now(self.reply_channel, message):
+                return False
+        except self.worker.layer.MessageTooLarge:
+            self.too_large = True
+            raise
         if size >= 0:
             self.window.sent(size)
         return True
@@ -87,6 +97,9 @@ class ApplicationRun:
             await self.worker.sender.send(self.reply_channel, message, None, None)
         except Abandoned as problem:
             raise ClientDisconnected("the process that held the connection has gone") from problem
+        except self.worker.layer.MessageTooLarge:
+            self.too_large = True
+            raise
 
     async def last_word(self, message: Message) -> None:
         """Send a reply that waits for nobody; if it cannot be sent, the front end is gone or notices by

@@ -17,6 +17,7 @@ from daphne.layers import messages_websocket
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event
+from daphne.layers.sending import Abandoned
 from daphne.streams import closecodes
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.worker.run import ApplicationRun, log
@@ -119,8 +120,10 @@ class WebSocketRun(ApplicationRun):
         self.wake()
 
     async def _hand_over(self) -> None:
-        with contextlib.suppress(ClientDisconnected):
-            await self.reply({EXTRA: {"handover": {"received": self._delivered}, **self._news()}})
+        """Past the window: this is nothing that the client would have to take first."""
+        handover = {EXTRA: {"handover": {"received": self._delivered}, **self._news()}}
+        with contextlib.suppress(Abandoned):
+            await self.worker.sender.send(self.reply_channel, handover, None, None)
 
     def _news(self) -> Message:
         """What the front end is to know for the next worker."""
@@ -224,7 +227,8 @@ class WebSocketRun(ApplicationRun):
 
     async def _reject(self, event: Event) -> None:
         self._steps = _CLOSED
-        await self.reply({"close": event.get("code") or True})
+        code = event.get("code")
+        await self.reply({"close": code if type(code) is int and closecodes.may_be_sent(code) else True})
 
     async def _deny(self, event: Event) -> None:
         if type(event.get("status")) is not int:

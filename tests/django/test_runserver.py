@@ -194,6 +194,36 @@ def test_a_wrong_setting_is_named() -> None:
     assert "Traceback" not in output
 
 
+def test_every_setting_is_looked_at() -> None:
+    wrong = {"HTTP_TIMEOUT": "a", "WEBSOCKET_HANDSHAKE_TIMEOUT": -1e99, "ROOT_PATH": 5, "WS_PROTOCOL": "(,)"}
+    settings = {f"DAPHNE_{name}": value for name, value in wrong.items()}
+    status, output = ended("runserver", ANY_PORT, "--noreload", settings=settings)
+    assert status == 2 and "--http_timeout: invalid int value: 'a'" in output  # as on the command line
+    del settings["DAPHNE_HTTP_TIMEOUT"]
+    status, output = ended("runserver", ANY_PORT, "--noreload", settings=settings)
+    assert status == 1
+    assert "root_path: 5 is not allowed" in output and "ws_protocols: '(,)' is not allowed" in output
+
+
+@pytest.mark.parametrize(
+    "name, value, says",
+    [
+        ("PORT", 8001, "runserver listens where its argument says"),
+        ("ENDPOINT", ["tcp:8001"], "runserver listens where its argument says"),
+        ("ACCESS_LOG", "access.log", "runserver logs as Django's LOGGING says"),
+    ],
+)
+def test_a_setting_that_would_not_be_heeded_is_an_error(name: str, value: object, says: str) -> None:
+    status, output = ended("runserver", ANY_PORT, "--noreload", settings={f"DAPHNE_{name}": value})
+    assert status == 1
+    assert f"Error: DAPHNE_{name}: {says}" in output and "Traceback" not in output
+
+
+def test_the_root_path_may_be_the_servers_own_setting(tmp_path: Path) -> None:
+    with runserver("--noreload", folder=tmp_path, settings={"DAPHNE_ROOT_PATH": "/below"}) as process:
+        assert httpx.get(process.address.url("/scope"), **TRY).json()["root_path"] == "/below"
+
+
 def test_the_order_of_installed_apps_is_checked() -> None:
     wrong = ["django.contrib.staticfiles", "daphne"]
     status, output = ended("check", settings={"INSTALLED_APPS": wrong})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 
 import psutil
 import pytest
@@ -175,6 +177,25 @@ async def peer_is_broker(path):
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_process_that_leaves_in_order_warns_of_nothing(cancelled, path, caplog):
+    """As each worker does in a rolling deploy."""
+
+    async def scenario():
+        async with layers(path, 2) as (_first, second):
+            receiving = asyncio.create_task(second.receive_batch(["mine.x!"]))
+            await asyncio.sleep(0.02)
+            if cancelled:
+                receiving.cancel()
+                await asyncio.wait([receiving])
+            await second.close_async()
+            receiving.cancel()
+            await asyncio.wait([receiving])
+
+    run(scenario())
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_a_broker_that_dies_is_replaced_at_once(path, caplog):
     async def scenario():
         with peer(path) as broker:
@@ -328,6 +349,97 @@ def received_as_another_user(path):
         return 0
     except OSError:
         return 9
+
+
+def begin_as(uid, group, talk):
+    """Run `talk()` in a process of that user; its id."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        os.umask(0o022)
+        os.setgroups([group])
+        os.setgid(group)
+        os.setuid(uid)
+        run(talk())
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_users_that_are_named_are_let_in_whatever_the_umask():
+    front, worker, group = 54321, 54322, 54323
+
+    def layer():
+        return ChannelLayer(path, mode=0o660, users=(front, worker))
+
+    async def hold_until_asked():
+        held = layer()
+        await held.send_async("work", {"number": 1})
+        assert held.is_broker
+        assert await one(held, "answers") == {"number": 2}
+        await held.send_async("work", {"number": 3})  # which is left, for the next broker
+        await held.close_async()
+
+    async def work():
+        attached = layer()
+        assert await one(attached, "work") == {"number": 1}
+        assert not attached.is_broker
+        await attached.send_async("answers", {"number": 2})
+        await attached.close_async()
+
+    async def take_over():
+        broker = layer()
+        assert await one(broker, "work") == {"number": 3}
+        assert broker.is_broker
+        await broker.close_async()
+
+    with tempfile.TemporaryDirectory(prefix="daphne-local-") as directory:
+        path = f"{directory}/layer.sock"
+        os.chown(directory, front, group)
+        os.chmod(directory, 0o770)
+        first = begin_as(front, group, hold_until_asked)
+        try:
+            while not os.path.exists(path):
+                assert os.waitpid(first, os.WNOHANG) == (0, 0)
+                time.sleep(0.01)
+            second = begin_as(worker, group, work)
+            assert os.waitpid(second, 0)[1] == 0
+        finally:
+            assert os.waitpid(first, 0)[1] == 0
+        third = begin_as(worker, group, take_over)
+        assert os.waitpid(third, 0)[1] == 0
+
+
+def test_what_the_last_broker_left_and_cannot_be_read_keeps_nobody_from_being_the_next(path, caplog):
+    async def scenario():
+        async with layers(path, 1) as (layer,):
+            await layer.send_async("queue", {"a": 1})
+            assert await one(layer, "queue") == {"a": 1}
+
+    with open(f"{path}.left", "wb") as left:
+        left.write(b"\xc1 is no MessagePack")
+    run(scenario())
+    assert "cannot be read, and is lost" in caplog.text
+
+
+def test_a_broker_that_cannot_leave_its_messages_says_so_and_ends(tmp_path, caplog):
+    async def scenario():
+        layer = ChannelLayer(str(directory / "layer.sock"))
+        await layer.send_async("queue", {"a": 1})
+        for name in os.listdir(directory):
+            os.unlink(directory / name)
+        directory.rmdir()
+        await layer.close_async()
+        assert not layer.is_broker
+
+    directory = tmp_path / "gone"
+    directory.mkdir()
+    run(scenario())
+    assert "holds is lost" in caplog.text
 
 
 def test_a_broker_of_another_user_is_not_trusted(path, monkeypatch):
@@ -540,6 +652,45 @@ def test_a_path_that_cannot_be_used_is_said(tmp_path):
     async def scenario():
         with pytest.raises(LayerUnavailable, match="cannot be used"):
             await ChannelLayer(str(tmp_path / "missing" / "layer.sock")).send_async("queue", {})
+
+    run(scenario())
+
+
+def test_a_message_size_that_no_frame_holds_is_refused(path):
+    with pytest.raises(ConfigurationError, match="max_message_size is 62914560 at most"):
+        ChannelLayer(path, max_message_size=64 * 1024 * 1024)
+
+
+def test_the_largest_messages_travel_in_a_batch_with_others(path):
+    size = 60 * 1024 * 1024
+
+    async def scenario():
+        async with layers(path, 2, max_message_size=size) as (first, second):
+            for body in (bytes(1024 * 1024 - 1000), bytes(size - 100)):
+                await second.send_async("queue", {"body": body})
+            received = []
+            while len(received) < 2:
+                received += await second.receive_batch(["queue"])
+            assert [len(message["body"]) for _, message in received] == [1024 * 1024 - 1000, size - 100]
+
+    run(scenario())
+
+
+def test_a_close_that_is_cancelled_still_tells_whoever_waits(path):
+    async def scenario():
+        problems = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: problems.append(context))
+        async with layers(path, 2) as (_first, second):
+            waiting = asyncio.create_task(second.watch_async("nobody.x!"))
+            await asyncio.sleep(0.01)
+            closing = asyncio.create_task(second.close_async())
+            await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.wait([closing])
+            await asyncio.sleep(0.05)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        assert not problems
 
     run(scenario())
 

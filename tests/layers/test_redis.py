@@ -24,6 +24,7 @@ import hiredis
 import redis as redis_py
 
 from daphne.layers.redis import ChannelLayer
+from daphne.layers.redis_connection import Pipe
 
 REQUEST = {"reply_channel": "http.response.x!y", "body": b"\0\xff", "headers": [[b"host", b"x"]]}
 
@@ -156,6 +157,34 @@ def test_a_loop_that_ends_leaves_no_connection(server, raw):
     while len(raw.client_list()) > before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_receive_that_is_cancelled_while_it_connects_leaves_no_connection(server, raw, monkeypatch):
+    """Workers cancel theirs whenever the set of channels changes that they listen to."""
+    receives = []
+    submit = Pipe.submit
+
+    def cancelling(pipe, *command):
+        reply = submit(pipe, *command)
+        if command == ("CLIENT", "ID") and receives[-1] in receives[:5]:
+            asyncio.get_running_loop().call_soon(receives[-1].cancel)
+        return reply
+
+    async def scenario():
+        layer = ChannelLayer(hosts=[server.url])
+        await layer.send_async("queue", {"a": 1})
+        before = raw.info("clients")["connected_clients"]
+        for number in range(5):
+            receives.append(asyncio.create_task(layer.receive_batch([f"mine.x{number}!"])))
+            await asyncio.wait(receives)
+        assert all(receive.cancelled() for receive in receives)
+        await eventually(lambda: raw.info("clients")["connected_clients"] == before)
+        receives.append(asyncio.create_task(layer.receive_batch(["queue"])))
+        assert await receives[-1] == [("queue", {"a": 1})]
+        await layer.close_async()
+
+    monkeypatch.setattr(Pipe, "submit", cancelling)
+    asyncio.run(scenario())
 
 
 def test_the_classic_interface_works_from_any_thread(server, raw):

@@ -146,6 +146,16 @@ async def test_too_large_a_backlog_becomes_an_error():
 
 
 @in_loop
+async def test_many_small_replies_are_a_backlog_too():
+    replies = Replies(ChannelLayer(), lambda channel, message: None)
+    inbox = replies.open(replies.http_prefix)
+    for _ in range(BACKLOG_LIMIT // 1024 + 32):
+        inbox.put({"text": "x"})
+    assert isinstance(await next_reply(inbox), BacklogFull)
+    await replies.stop()
+
+
+@in_loop
 async def test_an_attended_prefix_gets_its_replies_within_the_call_that_sends_them():
     layer = ChannelLayer()
     replies = Replies(layer, lambda channel, message: None)

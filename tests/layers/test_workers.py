@@ -7,10 +7,12 @@ import asyncio
 import pytest
 
 from daphne.errors import LayerUnavailable
+from daphne.layers.workers import Lost
 from tests.layers.driver import (
     CheckedLayer,
     Client,
     bridged,
+    empty,
     http_scope,
     in_loop,
     one,
@@ -69,6 +71,21 @@ async def test_a_safe_request_is_asked_again_once_and_then_502(loop, caplog):
         status, page = await client.response()
         assert status == 502 and b"from the dead" not in page
         assert "has been silent" in caplog.text
+
+
+@in_loop
+async def test_a_request_is_not_asked_again_for_a_client_that_leaves_with_the_worker(loop):
+    layer = CheckedLayer()
+    async with bridged(layer) as bridge:
+        worker = HandMade(layer)
+        client = Client(bridge, http_scope()).request()
+        message = await worker.take()
+        await pass_time(loop, 1)  # the client is looked out for by now
+        inbox = bridge.replies.find(message["reply_channel"])
+        client.leave()
+        inbox.put(Lost(None))
+        await until(client.task.done, "the end of the request")
+        assert empty(layer, "http.request") and client.sent == []
 
 
 @in_loop

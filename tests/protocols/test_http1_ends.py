@@ -212,6 +212,56 @@ def test_an_answer_that_is_refused_within_the_body_reaches_a_client_that_goes_on
     assert not connection.was_reset
 
 
+def test_an_answer_reaches_a_client_whose_small_chunks_were_waiting_for_their_turn(serve: Serve) -> None:
+    """Reading has been paused for others; the client must be read on, or it is cut before it reads."""
+
+    async def early(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await answering(b"enough")(scope, receive, send)
+
+    bench = serve(early)
+    connection = bench.exchange(request("POST", "/", CHUNKED) + b"1\r\nx\r\n" * 5000)
+    assert [response.body for response in responses(connection)] == [b"enough"]
+    bench.send(connection, b"1\r\nx\r\n" * 5000)
+    connection.send_eof()
+    bench.loop.advance(3)
+    assert connection.at_end and not connection.was_reset
+
+
+class StandingTurns:
+    """Turns that the test gives."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], None]] = []
+
+    def wait(self, peer: str | None, go_on: Callable[[], None]) -> None:
+        self.waiting.append(go_on)
+
+
+def test_a_body_that_waits_for_its_turn_is_not_read_on_because_the_application_asks(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told, read_buffer_size=1024)
+    turns = StandingTurns()
+    bench.server.service.site.turns = turns
+    connection = bench.exchange(request("POST", "/", CHUNKED) + b"1\r\nx\r\n" * 2000)
+    while turns.waiting:
+        turns.waiting.pop()()
+        bench.loop.settle()
+    assert not connection.server.is_reading()  # the application has not taken what is there
+    body = bench.loop.run(told.receives[0]())["body"]
+    pending = bench.loop.create_task(told.receives[0]())
+    bench.loop.settle()
+    assert turns.waiting and not connection.server.is_reading()
+    while not pending.done() or turns.waiting:
+        turns.waiting.pop()()
+        bench.loop.settle()
+    assert connection.server.is_reading() and set(body + pending.result()["body"]) == {ord("x")}
+    connection.reset()
+    bench.loop.settle()
+    told.finish()
+
+
 # ---- applications that fail --------------------------------------------------------------------------
 
 

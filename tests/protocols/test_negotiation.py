@@ -33,6 +33,8 @@ def test_the_answer_to_a_handshake(serve: Serve) -> None:
         ([b"a, b"], ("x",), None, None),
         ([b"a, b"], ("a",), "b", b"b"),
         ([], ("a",), None, None),
+        ([b"a, b"], ("b",), "", b"b"),
+        ([b"a, b"], (), "", None),
     ],
 )
 def test_the_subprotocol(

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from daphne.protocols.admission import Admission
+from daphne.protocols.site import Site
+from daphne.settings import Settings
 from daphne.testing.sockets import handshake
 from tests.protocols.bench import Bench, Told, answering, echo, request, responses
 
@@ -58,6 +60,15 @@ def test_the_time_taken_is_that_of_the_whole_exchange(serve: Serve) -> None:
     bench.loop.run(answering()({}, told.receives[0], told.sends[0]))
     told.finish()
     assert bench.actions[0][2]["time_taken"] == 2.5
+
+
+def test_the_time_taken_is_finer_than_uvloops_own() -> None:
+    loop = pytest.importorskip("uvloop").new_event_loop()
+    try:
+        site = Site(Settings(), loop, start=lambda stream: None, left=lambda stream: None)
+        assert len({round(site.clock() * 1_000_000) % 1000 for _ in range(1000)}) > 1
+    finally:
+        loop.close()
 
 
 def test_what_the_access_log_is_told_of_a_refusal(serve: Serve) -> None:

@@ -79,6 +79,7 @@ def test_several_certificates_have_commas_between_them(tmp_path: Path) -> None:
         (("1",), {"privateKey": "a", "extraCertChain": "c,d"}, "must name equally many files"),
         (("1",), {"sslmethod": "SSLv3_METHOD"}, "sslmethod must be one of .* not 'SSLv3_METHOD'"),
         (("1",), {"minimumVersion": "1.1"}, "minimumVersion must be one of 1.2, 1.3, not '1.1'"),
+        (("1",), {"minimumVersion": "1.3", "sslmethod": "TLSv1_2_METHOD"}, "leave no version"),
         (("1",), {"clientAuth": "perhaps"}, "clientAuth must be one of required, optional"),
         (("1",), {"tickets": "perhaps"}, "tickets must be one of"),
         (("1",), {"handshakeTimeout": "0"}, "handshakeTimeout must be positive"),

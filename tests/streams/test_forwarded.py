@@ -208,3 +208,13 @@ def test_long_values_are_read_in_linear_time() -> None:
         said(("Forwarded", value))
         said(("X-Forwarded-For", value))
     assert time.process_time() - began < 5
+
+
+def test_what_anybody_may_have_written_is_not_looked_at_and_not_kept() -> None:
+    """A proxy appends to what its client sent, which may be tens of kilobytes."""
+    before = parse_address.cache_info()
+    theirs = [f"203.0.{number // 256}.{number % 256}" for number in range(4000)]
+    assert said(("X-Forwarded-For", ", ".join([*theirs, "198.51.100.77"])))[0] == ("198.51.100.77", 0)
+    said(("Forwarded", ", ".join([*(f"for={address}" for address in theirs), "for=198.51.100.78"])))
+    said(("X-Forwarded-For", "x" * 60_000))
+    assert parse_address.cache_info().misses <= before.misses + 2

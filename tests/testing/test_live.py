@@ -15,7 +15,7 @@ import pytest
 
 from daphne.errors import EndpointError, LifespanError
 from daphne.settings import Settings
-from daphne.testing import live_server
+from daphne.testing import live, live_server
 
 websockets = pytest.importorskip("websockets.sync.client")
 
@@ -79,6 +79,40 @@ def test_several_at_once() -> None:
 def test_an_application_that_does_not_start() -> None:
     with pytest.raises(LifespanError, match="no database"), live_server(Application("failed")):
         raise AssertionError("it started")
+
+
+def test_an_application_that_never_says_that_it_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    begun = threading.Event()
+    monkeypatch.setattr(live, "START_LIMIT", 0.2)
+    with pytest.raises(TimeoutError, match="did not start"), live_server(application):
+        raise AssertionError("it started")
+    assert begun.is_set()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="descriptors are counted in /proc")
+def test_nothing_is_left_open_by_a_server_that_has_been() -> None:
+    script = """
+import os
+from daphne.testing import live_server
+
+async def application(scope, receive, send):
+    raise RuntimeError("no lifespan")
+
+def use():
+    for _ in range(3):
+        with live_server(application):
+            pass
+    return len(os.listdir("/proc/self/fd"))
+
+before = use()
+assert use() == before, (use(), before)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_port_that_is_taken() -> None:

@@ -328,8 +328,11 @@ def test_an_instance_that_cannot_start_says_why() -> None:
         def process_setup(self) -> None:
             raise RuntimeError("no database")
 
+    began = time.monotonic()
     with pytest.raises(RuntimeError, match="no database"):
         Broken(application=say_process).__enter__()
+    # Not after all the time that a server may take to start: 20 s.
+    assert time.monotonic() - began < 15
 
 
 SPAWNED = """

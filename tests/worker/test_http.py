@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from daphne.errors import ClientDisconnected
+from daphne.errors import ClientDisconnected, MessageTooLarge
 from daphne.layers.memory import ChannelLayer
 from tests.layers.driver import CheckedLayer, Client, bridged, empty, http_scope, in_loop, one, until, working
 
@@ -437,3 +437,64 @@ async def test_a_message_that_cannot_be_understood_is_logged_and_passed_over(cap
         layer.send("http.request", {"no": "reply channel"})
         assert await Client(bridge, http_scope()).request(b"x").response() == (200, b"x")
         assert "could not be understood" in caplog.text
+
+
+@in_loop
+async def test_a_message_that_cannot_be_answered_is_logged_and_passed_over(caplog):
+    request = {"http_version": "1.1", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+    layer = CheckedLayer()
+    async with bridged(layer) as bridge, working(layer, echo):
+        names = {"reply_channel": "http.response.no name!a", "body_channel": "http.request.body?a"}
+        layer.send("http.request", {**request, **names, "daphne": {"extensions": ""}})
+        assert await Client(bridge, http_scope()).request(b"x").response() == (200, b"x")
+    assert "could not be understood" in caplog.text
+
+
+@in_loop
+async def test_what_a_front_end_says_and_cannot_be_understood_is_logged_and_passed_over(caplog):
+    async def application(scope, receive, send):
+        assert await read_all(receive) == b"all of it"
+        await answer(send, b"good")
+
+    layer = CheckedLayer()
+    async with bridged(layer, body_chunk_size=4) as bridge, working(layer, application) as worker:
+        client = Client(bridge, http_scope(method="POST"))
+        client.give(body=b"all ", more_body=True)
+        client.give(body=b"of", more_body=True)
+        [run] = await until(lambda: worker._runs)
+        prefix = run.front_end.own_prefix
+        layer.send(prefix + run.local, {"type": "daphne.ack"})
+        layer.send(prefix + "control", {"type": "daphne.gone"})
+        await until(lambda: caplog.text.count("could not be understood") == 2)
+        client.give(body=b" it", more_body=False)
+        assert await client.response() == (200, b"good")
+
+
+@in_loop
+@pytest.mark.parametrize("prompt", [True, False], ids=["at once", "in a while"])
+@pytest.mark.parametrize("begun", [True, False], ids=["within", "before"])
+async def test_a_reply_that_is_too_large_for_the_layer_ends_the_response(begun, prompt):
+    raised = []
+
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+        if begun:
+            await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        try:
+            await send({"type": "http.response.body", "body": bytes(5000)})
+        except MessageTooLarge as error:
+            raised.append(error)  # whether it ends with that or not
+
+    class Layer(CheckedLayer):
+        if not prompt:
+
+            def give(self, channel, message):
+                return False
+
+    layer = Layer(max_message_size=4000)
+    async with bridged(layer) as bridge, working(layer, application):
+        client = Client(bridge, http_scope()).request()
+        await until(client.task.done, "the end of the response")
+        assert raised
+        # The stream answers 500 where nothing has been sent, and cuts what has begun.
+        assert [event.get("body") for event in client.sent] == ([None, b"a"] if begun else [])

@@ -363,6 +363,58 @@ async def test_an_application_that_does_not_end_is_cancelled_after_the_drain_tim
 
 
 @in_loop
+async def test_a_client_that_does_not_read_is_handed_over_too(loop, caplog):
+    """What it has not taken waits at the front end, and does not hold the worker up."""
+    caplog.set_level(logging.DEBUG)
+
+    async def talker(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        assert (await receive())["text"] == "begin"
+        for number in range(100):
+            await send({"type": "websocket.send", "text": str(number) + " " * 65535})
+            sent.append(number)
+
+    log, sent = [], []
+    layer = CheckedLayer(capacity=1000)
+    async with bridged(layer) as bridge:
+        first = Worker(layer, talker, lifespan="off", drain_timeout=10)
+        running = asyncio.ensure_future(first.run())
+        client = Client(bridge, websocket_scope())
+        await client.next_sent()
+        client.can_take.clear()
+        client.give("websocket.receive", text="begin")
+        await until(lambda: sent)
+        async with started(layer, recorder("second", log)):
+            draining = asyncio.ensure_future(first.drain())
+            await asyncio.sleep(0.02)
+            loop.turn(10.1)
+            await until(lambda: draining.done(), "the end of the worker")
+            await running
+            client.can_take.set()
+            await until(lambda: log)
+            client.give("websocket.receive", text="a")
+            await until(lambda: client.texts() and client.texts()[-1] == "second a")
+            assert [int(text) for text in client.texts()[:-1]] == list(range(len(client.texts()) - 1))
+            assert not [record for record in caplog.records if "died" in record.getMessage()]
+            client.leave()
+            await client.task
+
+
+@in_loop
+async def test_a_refusal_with_a_code_that_may_not_be_sent_is_a_refusal(caplog):
+    async def application(scope, receive, send):
+        await send({"type": "websocket.close", "code": 42})
+
+    layer = CheckedLayer()
+    async with bridged(layer) as bridge, working(layer, application):
+        client = Client(bridge, websocket_scope())
+        await client.task
+    assert client.sent == [{"type": "websocket.close"}]
+    assert not caplog.records
+
+
+@in_loop
 async def test_a_connection_that_is_not_accepted_yet_is_offered_again():
     log = []
 

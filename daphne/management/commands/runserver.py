@@ -55,9 +55,17 @@ class Command(RunserverCommand):  # type: ignore[misc]  # Django has no types
             default=True,
             help="Run the old WSGI-based runserver rather than the ASGI-based one",
         )
-        parser.add_argument("--http_timeout", type=int, default=None, help="Seconds for a whole response")
         parser.add_argument(
-            "--websocket_handshake_timeout", type=int, default=5, help="Seconds for a WebSocket handshake"
+            "--http_timeout",
+            type=int,
+            default=getattr(settings, "DAPHNE_HTTP_TIMEOUT", None),
+            help="Seconds for a whole response",
+        )
+        parser.add_argument(
+            "--websocket_handshake_timeout",
+            type=int,
+            default=getattr(settings, "DAPHNE_WEBSOCKET_HANDSHAKE_TIMEOUT", 5),
+            help="Seconds for a WebSocket handshake",
         )
         for what in ("message", "frame"):
             parser.add_argument(
@@ -149,11 +157,13 @@ class Command(RunserverCommand):  # type: ignore[misc]  # Django has no types
         arguments = {
             "websocket_max_message_size": 1048576,
             "websocket_max_frame_size": 1048576,
+            "root_path": "",
             **server_options(),
             "http_timeout": self.http_timeout,
             "websocket_handshake_timeout": self.websocket_handshake_timeout,
-            "root_path": getattr(settings, "FORCE_SCRIPT_NAME", "") or "",
         }
+        if getattr(settings, "FORCE_SCRIPT_NAME", None):
+            arguments["root_path"] = settings.FORCE_SCRIPT_NAME
         for name in ("websocket_max_message_size", "websocket_max_frame_size"):
             if options.get(name) is not None:
                 arguments[name] = options[name]

@@ -10,6 +10,7 @@ What may be sent when stands in the tables at the end: state -> {event type -> s
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from os import fspath
 from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ApplicationError, ClientDisconnected
@@ -100,10 +101,11 @@ class HTTPReplies(ApplicationRun):
         """A file for the body; returns when the front end has sent it, or the client has gone."""
         if "http.response.pathsend" not in (self.first.get(EXTRA) or {}).get("extensions", "").split():
             raise ApplicationError("Unexpected event 'http.response.pathsend': the scope does not offer it")
-        with open(event["path"], "rb"):
+        path = fspath(event["path"])
+        with open(path, "rb"):
             pass  # what is wrong with it shall be raised here, where the application can see it
         assert self._start is not None
-        reply = messages.file_reply(self._start, event["path"])
+        reply = messages.file_reply(self._start, path)
         self._start = None
         self.begun = True
         self._steps = _TRAILING if self._trailers else _DONE

@@ -186,6 +186,12 @@ async def sends_a_file(scope: Any, receive: Any, send: Any) -> bool:
     return missing
 
 
+async def sends_a_descriptor(scope: Any, receive: Any, send: Any) -> None:
+    with open(__file__, "rb") as file:
+        await send(start())
+        await send({"type": "http.response.pathsend", "path": file.fileno()})
+
+
 async def sends_a_file_and_trailers(scope: Any, receive: Any, send: Any) -> None:
     await send({**start(), "trailers": True})
     await send({"type": "http.response.pathsend", "path": __file__})
@@ -289,6 +295,7 @@ HTTP: dict[str, Scenario] = {
         ),
         Answer(200, [], b"part", complete=False),
     ),
+    "bad-path": Scenario(sends_a_descriptor, ERROR),
     "bad-hints": Scenario(hints_wrongly, ERROR),
     "bad-length": Scenario(sends(start(200, (b"content-length", b"2")), body(b"three")), ERROR),
     "bad-order": Scenario(sends(body(b"too early")), ERROR),

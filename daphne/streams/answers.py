@@ -1,4 +1,4 @@
-"""What an application may answer over a WebSocket: its acceptance and its close, checked.
+"""What an application may answer to a WebSocket: its acceptance, its refusal and its close, checked.
 
 Called by the stream and by workers, so that an application hears the same of its mistakes wherever it runs;
 `response` has the checks of what HTTP has too.
@@ -12,7 +12,7 @@ from typing import Any
 from daphne.errors import ApplicationError
 from daphne.streams import closecodes
 from daphne.streams.head import Headers
-from daphne.streams.response import check_plain_fields
+from daphne.streams.response import check_plain_fields, check_status
 
 Event = Mapping[str, Any]
 
@@ -35,6 +35,16 @@ def check_accept(event: Event, offered: Sequence[str], own: Sequence[str]) -> tu
         if name.startswith(b"sec-websocket-"):
             raise ApplicationError(f"Header {name!r} belongs to the handshake; use `subprotocol`")
     return None if wanted is None else str(wanted), headers
+
+
+def check_denial_status(status: Any) -> int:
+    """The status of a `websocket.http.response.start`. Raises ApplicationError for one that refuses nothing:
+    over HTTP/2 a status of 2xx opens the WebSocket (RFC 8441 section 5).
+    """
+    checked = check_status(status)
+    if checked < 300:
+        raise ApplicationError(f"Status {checked} does not refuse a WebSocket")
+    return checked
 
 
 def check_close(event: Event) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from daphne.errors import ApplicationError, ClientDisconnected
 from daphne.streams import calls, closecodes
-from daphne.streams.answers import check_accept, check_close
+from daphne.streams.answers import check_accept, check_close, check_denial_status
 from daphne.streams.deadlines import Deadline, Schedule
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import ResponseHead, check_body, check_response
@@ -244,7 +244,8 @@ class WebSocketStream:
 
     def _deny(self, event: Event) -> None:
         """`websocket.http.response.start`: the application's own refusal (ASGI extension)."""
-        self.response = check_response(event.get("status"), event.get("headers") or ())
+        status = check_denial_status(event.get("status"))
+        self.response = check_response(status, event.get("headers") or ())
         self._steps = _DENYING
 
     def _deny_body(self, event: Event) -> Pending | None:

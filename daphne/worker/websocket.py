@@ -19,9 +19,9 @@ from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event
 from daphne.streams import closecodes
-from daphne.streams.answers import check_accept, check_close
+from daphne.streams.answers import check_accept, check_close, check_denial_status
 from daphne.streams.pages import PAGE_HEADERS, error_page
-from daphne.streams.response import check_body, check_fields, check_status
+from daphne.streams.response import check_body, check_fields
 from daphne.worker.run import ApplicationRun, log
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ class WebSocketRun(ApplicationRun):
 
     async def _deny(self, event: Event) -> None:
         self._denial = {
-            "status": check_status(event.get("status")),
+            "status": check_denial_status(event.get("status")),
             "headers": check_fields(event.get("headers") or ()),
         }
         self._steps = _DENYING

@@ -431,6 +431,7 @@ WEBSOCKET: dict[str, Talk] = {
     "denies": Talk(
         says(denial(HTTPStatus.GONE), denial_body(bytearray(b"x"))), [], [("refused", 410)], seen=1006
     ),
+    "denies-with-success": Talk(says(denial(200), denial_body(b"")), [], [("refused", 500)]),
     "denies-with-no-status": Talk(says(denial(101), denial_body(b"")), [], [("refused", 500)]),
     "denies-with-text": Talk(says(denial(), denial_body("text")), [], [("refused", 500)]),
     "denies-with-bad-fields": Talk(says(denial(401, (b"x", 1)), denial_body(b"")), [], [("refused", 500)]),

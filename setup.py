@@ -21,7 +21,18 @@ COMPILED = [
     *[
         f"daphne/streams/{name}.py"
         for name in (
-            *("deadlines", "forwarded", "head", "http", "response", "scope", "signal", "websocket", "writes"),
+            *(
+                "answers",
+                "deadlines",
+                "forwarded",
+                "head",
+                "http",
+                "response",
+                "scope",
+                "signal",
+                "websocket",
+            ),
+            "writes",
         )
     ],
     *[

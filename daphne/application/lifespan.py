@@ -64,7 +64,10 @@ class Lifespan:
             raise LifespanError(
                 f"the application does not answer lifespan.startup: {told(error) if error else 'it returned'}"
             ) from error
-        logger.debug("The application does not use lifespan", exc_info=error)
+        if error is not None and self._events.empty():  # it took the event, so it does know lifespan
+            logger.warning("The application raised in its start-up; it is served as it is", exc_info=error)
+        else:
+            logger.debug("The application does not use lifespan", exc_info=error)
 
     async def shutdown(self, within: float = 30.0) -> None:
         """Tell the application that no request will follow, and return when it has shut down, or `within` so

@@ -66,7 +66,10 @@ class Runner:
     async def _run(self, stream: Stream) -> None:
         try:
             await self._application(stream.scope, stream.receive, stream.send)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():  # by nobody but the application
+                logger.exception("Exception inside application: %r", error)
             stream.application_failed()
         except ClientDisconnected:
             stream.application_failed()  # the usual way to learn that the client has gone: nothing to report

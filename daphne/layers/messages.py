@@ -250,28 +250,16 @@ def request_event(body: bytes, more: bool) -> Event:
 
 
 def response_reply(start: Event | None, content: bytes, more: bool) -> Message:
-    """A part of a response's body; with `start`, the first, which has status and header fields too."""
+    """A part of a response's body; with `start`, the first, which has checked status and fields too."""
     reply: Message = {"content": content, EXTRA: {}}
     if start is not None:
         reply["status"] = start["status"]
-        reply["headers"] = plain_pairs(start.get("headers", ()))
+        reply["headers"] = start["headers"]
         if start.get("trailers"):
             reply[EXTRA]["trailers"] = True
     if more:
         reply["more_content"] = True
     return reply
-
-
-def plain_pairs(headers: Iterable[Any]) -> list[tuple[bytes, bytes]]:
-    """Header fields as an application gives them: any pairs of what can be bytes."""
-    return [
-        field if type(field) is tuple and type(field[0]) is type(field[1]) is bytes else _plain_pair(*field)
-        for field in headers
-    ]
-
-
-def _plain_pair(name: Any, value: Any) -> tuple[bytes, bytes]:
-    return bytes(name), bytes(value)
 
 
 def file_reply(start: Event, path: Any) -> Message:
@@ -282,12 +270,11 @@ def file_reply(start: Event, path: Any) -> Message:
     return reply
 
 
-def trailers_reply(event: Event) -> Message:
+def trailers_reply(fields: list[tuple[bytes, bytes]], more: bool) -> Message:
     """`http.response.trailers` as a reply."""
-    fields = plain_pairs(event.get("headers", ()))
-    return {EXTRA: {"trailer_fields": fields, "more_trailers": bool(event.get("more_trailers", False))}}
+    return {EXTRA: {"trailer_fields": fields, "more_trailers": more}}
 
 
-def early_hints_reply(event: Event) -> Message:
+def early_hints_reply(links: list[bytes]) -> Message:
     """`http.response.early_hint` as a reply."""
-    return {EXTRA: {"early_hints": [bytes(link) for link in event.get("links", ())]}}
+    return {EXTRA: {"early_hints": links}}

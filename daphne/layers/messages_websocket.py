@@ -19,7 +19,6 @@ from daphne.layers.messages import (
     address_of,
     checked_pairs,
     common_scope,
-    plain_pairs,
     response_reply,
     status_of,
 )
@@ -167,13 +166,13 @@ def _offered_subprotocols(headers: list[tuple[bytes, bytes]]) -> list[str]:
 # What the worker answers: events in, replies out
 
 
-def accept_reply(event: Event) -> Message:
+def accept_reply(subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> Message:
     """`websocket.accept` as a reply."""
     extra: Message = {}
-    if event.get("subprotocol") is not None:
-        extra["subprotocol"] = event["subprotocol"]
-    if event.get("headers"):
-        extra["headers"] = plain_pairs(event["headers"])
+    if subprotocol is not None:
+        extra["subprotocol"] = subprotocol
+    if headers:
+        extra["headers"] = headers
     return {"accept": True, EXTRA: extra}
 
 

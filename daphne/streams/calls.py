@@ -60,7 +60,8 @@ async def send_in_turn(stream: HTTPStream | WebSocketStream, event: Event) -> No
 
 async def send_file(stream: HTTPStream, path: Any, head: ResponseHead) -> None:
     """`http.response.pathsend` (ASGI extension): the whole file is the body, and the last of it."""
-    with open(path, "rb", buffering=0) as file:
+    # Not a number, which `open` takes for a descriptor: the socket of some other connection, say.
+    with open(os.fspath(path), "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         if stream.begin_file(head, size):
             await stream.wire.respond_file(stream, file.fileno(), size)

@@ -181,6 +181,9 @@ def parse_address(text: str) -> Address | None:
     if port and not _is_port(port):
         return None
     try:
-        return str(ipaddress.ip_address(host)), int(port or 0)
+        address = ipaddress.ip_address(host)
     except ValueError:
         return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    # Written as the kernel writes it; Python before 3.13 has ::ffff:c000:201 for it.
+    return f"::ffff:{mapped}" if mapped else str(address), int(port or 0)

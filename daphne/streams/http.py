@@ -19,7 +19,13 @@ from daphne.streams import calls
 from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers
 from daphne.streams.pages import PAGE_HEADERS, error_page
-from daphne.streams.response import ResponseHead, check_fields, check_plain_fields, check_response
+from daphne.streams.response import (
+    ResponseHead,
+    check_body,
+    check_fields,
+    check_plain_fields,
+    check_response,
+)
 from daphne.streams.scope import Scope
 from daphne.streams.signal import SENDS_IN_A_ROW, Signal
 from daphne.streams.wire import Wire
@@ -240,9 +246,7 @@ class HTTPStream:
 
     def _body_of(self, event: Event, head: ResponseHead, more: bool) -> bytes:
         """The body of an event, checked and counted."""
-        body = event.get("body", b"")
-        if type(body) is not bytes:
-            body = _as_bytes(body)
+        body = check_body(event.get("body", b""))
         sent = self.sent + len(body)
         if head.content_length is not None:
             self._check_length(head, sent, more)
@@ -398,12 +402,6 @@ class HTTPStream:
         """The client sends no more but may still read (TCP half-close)."""
         self.half_closed = True
         self._finished()
-
-
-def _as_bytes(body: Any) -> bytes:
-    if not isinstance(body, bytes | bytearray | memoryview):
-        raise ApplicationError(f"Body expected to be `bytes`, but got `{type(body)}`")
-    return bytes(body)
 
 
 _Steps = dict[str, Callable[[HTTPStream, Event], Pending | None]]

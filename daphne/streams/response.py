@@ -1,7 +1,7 @@
 """What an application may send as a response head; checked once, before the first byte goes out.
 
 Called by the streams for responses, denials, trailers and early hints, on every wire (R10 and R11 of the
-hostile-input rules).
+hostile-input rules); and by workers, so that an application that runs in one is told at once, too.
 """
 
 from __future__ import annotations
@@ -106,27 +106,38 @@ class ResponseHead:
 def check_response(status: Any, headers: Iterable[Any]) -> ResponseHead:
     """Judge a response head from the application.
 
-    `status` must be an int from 200 to 999 (RFC 9110 section 15 ends at 599; a few proxies go further), names
-    tokens and values free of control characters but the tab, all as bytes. Raises ApplicationError otherwise.
+    See `check_status`; names must be tokens and values free of control characters but the tab, all as bytes.
+    Raises ApplicationError otherwise.
     """
-    if type(status) is not int:
-        raise ApplicationError(f"Status expected to be `int`, but got `{type(status)}`")
-    if not 200 <= status <= 999:
-        raise ApplicationError(f"Status {status} is no final status code (200 to 999)")
-    head = ResponseHead(status)
+    head = ResponseHead(check_status(status))
     fields: list[Any] = head.headers
     lines = head.lines
     for given in headers:
-        try:
-            field = _known_fields.get(given)
-        except TypeError:  # a list instead of a tuple
-            field = None
-        if field is None:
-            field = _check_field(given)
+        field = _checked(given)
         if field.kind == _PLAIN or head.take_special(field):
             fields.append(field.pair)
             lines.append(field.line)
     return head
+
+
+def check_status(status: Any) -> int:
+    """A final status code: an int from 200 to 999 (RFC 9110 section 15 ends at 599; few proxies go further),
+    or an enumeration's, such as `http.HTTPStatus`. Raises ApplicationError otherwise.
+    """
+    if not isinstance(status, int):
+        raise ApplicationError(f"Status expected to be `int`, but got `{type(status)}`")
+    if not 200 <= status <= 999:
+        raise ApplicationError(f"Status {status} is no final status code (200 to 999)")
+    return int(status)
+
+
+def check_body(body: Any) -> bytes:
+    """A piece of a body. Raises ApplicationError for what is not like bytes."""
+    if type(body) is bytes:
+        return body
+    if not isinstance(body, bytes | bytearray | memoryview):
+        raise ApplicationError(f"Body expected to be `bytes`, but got `{type(body)}`")
+    return bytes(body)
 
 
 def check_fields(headers: Iterable[Any]) -> Headers:
@@ -134,15 +145,23 @@ def check_fields(headers: Iterable[Any]) -> Headers:
 
     Raises ApplicationError for anything that is not a pair of bytes like that.
     """
-    return [_check_field(field).pair for field in headers]
+    return [_checked(field).pair for field in headers]
 
 
 def check_plain_fields(headers: Iterable[Any]) -> Headers:
     """The same without those that frame a message or belong to the connection: for trailers (RFC 9110 section
     6.5.1) and for the answer to a WebSocket handshake.
     """
-    checked = [_check_field(field) for field in headers]
+    checked = [_checked(field) for field in headers]
     return [field.pair for field in checked if field.kind in (_PLAIN, _STANDARD)]
+
+
+def _checked(given: Any) -> _Field:
+    try:
+        field = _known_fields.get(given)
+    except TypeError:  # a list instead of a tuple
+        field = None
+    return _check_field(given) if field is None else field
 
 
 def _check_field(given: Any) -> _Field:
@@ -157,7 +176,8 @@ def _check_field(given: Any) -> _Field:
         raise ApplicationError(f"Invalid header name {name!r}")
     if len(value.translate(None, _CONTROLS)) != len(value):
         raise ApplicationError(f"Header value with a control character in {name!r}")
-    field = _Field(name.lower(), value)
+    # White space around a value is no part of it, and malformed in HTTP/2 (RFC 9113 section 8.2.1).
+    field = _Field(name.lower(), value.strip(b" \t"))
     if len(value) <= _LONGEST_KNOWN and field.name not in _CHANGING:
         if len(_known_fields) >= _MOST_KNOWN:
             _known_fields.clear()

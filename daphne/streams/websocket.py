@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from daphne.errors import ApplicationError, ClientDisconnected
 from daphne.streams import calls, closecodes
+from daphne.streams.answers import check_accept, check_close, check_denial_status
 from daphne.streams.deadlines import Deadline, Schedule
 from daphne.streams.pages import PAGE_HEADERS, error_page
-from daphne.streams.response import ResponseHead, check_plain_fields, check_response
+from daphne.streams.response import ResponseHead, check_body, check_response
 from daphne.streams.scope import Scope
 from daphne.streams.signal import MESSAGES_IN_A_ROW, Signal
 from daphne.streams.wire import HandshakeWire, Socket
@@ -191,27 +192,13 @@ class WebSocketStream:
         return ApplicationError(f"Unexpected event {event['type']!r} {_WHERE[id(self._steps)]}")
 
     def _accept(self, event: Event) -> None:
-        headers = check_plain_fields(event.get("headers") or ())
-        subprotocol = self._choose(event.get("subprotocol"))
-        for name, _ in headers:
-            if name.startswith(b"sec-websocket-"):
-                raise ApplicationError(f"Header {name!r} belongs to the handshake; use `subprotocol`")
+        subprotocol, headers = check_accept(event, self.scope["subprotocols"], self._subprotocols)
         self._stop_waiting()
         self._steps = _OPEN
         self._log("connected", self)
         wire, self._wire = self._wire, None
         # The socket may deliver early frames, or its end, before this returns.
         wire.accept_websocket(self, subprotocol, headers)
-
-    def _choose(self, wanted: Any) -> str | None:
-        offered = self.scope["subprotocols"]
-        if wanted is None or wanted == "":  # daphne 4 took both for no choice
-            return next((name for name in offered if name in self._subprotocols), None)
-        if wanted not in offered:
-            raise ApplicationError(
-                f"Subprotocol {wanted!r} was not offered by the client (RFC 6455 section 4.2.2)"
-            )
-        return str(wanted)
 
     @property
     def writes(self) -> Writes:
@@ -242,13 +229,7 @@ class WebSocketStream:
         return None if self._calls % MESSAGES_IN_A_ROW else asyncio.sleep(0)
 
     def _close(self, event: Event) -> None:
-        code = event.get("code")
-        code = closecodes.NORMAL if code is None else code
-        reason = event.get("reason") or ""
-        if type(code) is not int or not closecodes.may_be_sent(code):
-            raise ApplicationError(f"Close code {code!r} may not be sent (RFC 6455 section 7.4)")
-        if not isinstance(reason, str):
-            raise ApplicationError(f"Close reason expected to be `str`, but got `{type(reason)}`")
+        code, reason = check_close(event)
         self._close_socket(code, reason)
 
     def _close_socket(self, code: int, reason: str) -> None:
@@ -262,14 +243,13 @@ class WebSocketStream:
 
     def _deny(self, event: Event) -> None:
         """`websocket.http.response.start`: the application's own refusal (ASGI extension)."""
-        self.response = check_response(event.get("status"), event.get("headers") or ())
+        status = check_denial_status(event.get("status"))
+        self.response = check_response(status, event.get("headers") or ())
         self._steps = _DENYING
 
     def _deny_body(self, event: Event) -> Pending | None:
-        body, more = event.get("body", b""), bool(event.get("more_body", False))
+        body, more = check_body(event.get("body", b"")), bool(event.get("more_body", False))
         head = self.response
-        if type(body) is not bytes:
-            raise ApplicationError(f"Body expected to be `bytes`, but got `{type(body)}`")
         assert head is not None
         total = self.sent + len(body)
         if head.content_length is not None and (

@@ -41,7 +41,8 @@ class HTTPRun(HTTPReplies):
             try:
                 await self.worker.application(scope, self.receive, self.send)
                 good = True
-            except Exception as error:
+            except (Exception, SystemExit, asyncio.CancelledError) as error:
+                # SystemExit too: one request must not end the worker for all others.
                 good = self.is_good_end(error)
             if good and not self.done and not self.gone:
                 log.error("Application returned without a complete response to %s %r", *self._names())

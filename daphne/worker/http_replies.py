@@ -10,6 +10,7 @@ What may be sent when stands in the tables at the end: state -> {event type -> s
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from os import fspath
 from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ApplicationError, ClientDisconnected
@@ -18,6 +19,7 @@ from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event
 from daphne.layers.window import WINDOW
+from daphne.streams.response import check_body, check_fields, check_plain_fields, check_status
 from daphne.worker.run import ApplicationRun
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ Pending = Coroutine[Any, Any, None]
 
 
 class HTTPReplies(ApplicationRun):
-    """One response: waiting, started, trailing, done."""
+    """One response: waiting, started, sending, trailing, done."""
 
     __slots__ = ("_start", "_steps", "_trailers", "begun")
 
@@ -57,23 +59,22 @@ class HTTPReplies(ApplicationRun):
         return step(self, event)
 
     def _started(self, event: Event) -> None:
-        status = event.get("status")
-        if type(status) is not int:
-            raise ApplicationError(f"Status expected to be `int`, but got `{type(status)}`")
-        self._trailers = bool(event.get("trailers", False))
-        self._start = event
+        # Judged here, where the application can see it, and not only when the reply has left the worker.
+        self._start = {
+            "status": check_status(event.get("status")),
+            "headers": check_fields(event.get("headers") or ()),
+        }
+        self._trailers = self._start["trailers"] = bool(event.get("trailers", False))
         self._steps = _STARTED
 
     def _body(self, event: Event) -> Pending | None:
-        body = event.get("body", b"")
-        if type(body) is not bytes and not isinstance(body, bytes | bytearray | memoryview):
-            raise ApplicationError(f"Body expected to be `bytes`, but got `{type(body)}`")
+        body = check_body(event.get("body", b""))
         more = bool(event.get("more_body", False))
         if len(body) > REPLY_SIZE:
             return self._split(body, more)
         return self._piece(body, more)
 
-    async def _split(self, body: Any, more: bool) -> None:
+    async def _split(self, body: bytes, more: bool) -> None:
         last = (len(body) - 1) // REPLY_SIZE * REPLY_SIZE
         for at in range(0, last, REPLY_SIZE):
             if (pending := self._piece(body[at : at + REPLY_SIZE], True)) is not None:
@@ -81,10 +82,11 @@ class HTTPReplies(ApplicationRun):
         if (pending := self._piece(body[last:], more)) is not None:
             await pending
 
-    def _piece(self, body: Any, more: bool) -> Pending | None:
-        content = body if type(body) is bytes else bytes(body)
+    def _piece(self, content: bytes, more: bool) -> Pending | None:
         start, self._start = self._start, None
-        if not more:
+        if more:
+            self._steps = _SENDING
+        else:
             self._steps = _TRAILING if self._trailers else _DONE
             if self._waiter is not None:
                 self.wake()
@@ -101,10 +103,11 @@ class HTTPReplies(ApplicationRun):
         """A file for the body; returns when the front end has sent it, or the client has gone."""
         if "http.response.pathsend" not in (self.first.get(EXTRA) or {}).get("extensions", "").split():
             raise ApplicationError("Unexpected event 'http.response.pathsend': the scope does not offer it")
-        with open(event["path"], "rb"):
+        path = fspath(event["path"])
+        with open(path, "rb"):
             pass  # what is wrong with it shall be raised here, where the application can see it
         assert self._start is not None
-        reply = messages.file_reply(self._start, event["path"])
+        reply = messages.file_reply(self._start, path)
         self._start = None
         self.begun = True
         self._steps = _TRAILING if self._trailers else _DONE
@@ -115,14 +118,17 @@ class HTTPReplies(ApplicationRun):
         self.wake()
 
     async def _trailed(self, event: Event) -> None:
-        if not event.get("more_trailers", False):
+        fields = check_plain_fields(event.get("headers") or ())
+        more = bool(event.get("more_trailers", False))
+        if not more:
             self._steps = _DONE
-        await self.reply(messages.trailers_reply(event))
+        await self.reply(messages.trailers_reply(fields, more))
         self.wake()
 
     async def _hinted(self, event: Event) -> None:
+        links = [value for _, value in check_fields((b"link", link) for link in event.get("links") or ())]
         if self.front_end is not None:  # a classic one could make nothing of it
-            await self.reply(messages.early_hints_reply(event))
+            await self.reply(messages.early_hints_reply(links))
 
 
 _Steps = dict[str, Callable[[HTTPReplies, Event], Pending | None]]
@@ -135,5 +141,6 @@ _STARTED: _Steps = {
     "http.response.body": HTTPReplies._body,
     "http.response.pathsend": HTTPReplies._file,
 }
+_SENDING: _Steps = {"http.response.body": HTTPReplies._body}
 _TRAILING: _Steps = {"http.response.trailers": HTTPReplies._trailed}
 _DONE: _Steps = {}

@@ -155,11 +155,17 @@ class ApplicationRun:
         """Run the application to its end, and see to it that the connection gets its own."""
         raise NotImplementedError
 
-    def is_good_end(self, error: Exception) -> bool:
-        """Whether the application may end with `error`; False when it may not, which is logged."""
+    def is_good_end(self, error: BaseException) -> bool:
+        """Whether the application may end with `error`; False when it may not, which is logged.
+
+        A cancellation that came from outside is raised again: it is meant for the run.
+        """
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise error
         if isinstance(error, ClientDisconnected):
             return self.gone  # the usual way to learn that the client has gone
-        log.exception("Exception inside application: %s", error)
+        log.exception("Exception inside application: %s", str(error) or repr(error))
         return False
 
     async def receive(self) -> Event:

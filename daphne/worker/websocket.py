@@ -7,6 +7,7 @@ gives it to another worker: the application sees a disconnect with 1012, and may
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,9 @@ from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event
 from daphne.layers.sending import Abandoned
 from daphne.streams import closecodes
+from daphne.streams.answers import check_accept, check_close, check_denial_status
 from daphne.streams.pages import PAGE_HEADERS, error_page
+from daphne.streams.response import check_body, check_fields
 from daphne.worker.run import ApplicationRun, log
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class WebSocketRun(ApplicationRun):
             "_draining",
             "_in_hand",
             "_loss",
+            "_offered",
             "_steps",
         ),
     )
@@ -59,10 +63,13 @@ class WebSocketRun(ApplicationRun):
         self._denial: Event | None = None
         self._draining = False
         self._steps = _CONNECTING
+        self._offered: list[str] = []
+        """The subprotocols that the client offers."""
 
     async def run(self) -> None:
         """Run the application; then hand the connection over, or close it."""
         scope = messages_websocket.websocket_scope(self.first, self.worker.state)
+        self._offered = scope["subprotocols"]
         if self.front_end is not None:
             scope["extensions"]["daphne.state"] = {"max_size": STATE_SIZE}
             scope["extensions"]["daphne.worker_loss"] = self._loss
@@ -74,7 +81,7 @@ class WebSocketRun(ApplicationRun):
         try:
             await self.worker.application(scope, self.receive, self.send)
             good = True
-        except Exception as error:
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # as for a request
             good = self.is_good_end(error)
         finally:
             await self._finish(good)
@@ -189,7 +196,7 @@ class WebSocketRun(ApplicationRun):
         await step(self, event)
 
     async def _accept(self, event: Event) -> None:
-        reply = messages_websocket.accept_reply(event)
+        reply = messages_websocket.accept_reply(*check_accept(event, self._offered, ()))
         reply[EXTRA].update(self._news())
         if self.front_end is not None:
             reply[EXTRA]["worker"] = self.front_end.own_prefix
@@ -216,31 +223,31 @@ class WebSocketRun(ApplicationRun):
         await self.reply(reply, len(text if text is not None else data or b""))
 
     async def _close(self, event: Event) -> None:
-        code = event.get("code")
-        code = closecodes.NORMAL if code is None else code
-        if type(code) is not int or not closecodes.may_be_sent(code):
-            raise ApplicationError(f"Close code {code!r} may not be sent (RFC 6455 section 7.4)")
+        code, reason = check_close(event)
         if self._draining:
             return  # an application's last word to a connection that it has lost already; the client keeps it
         self._steps = _CLOSED
-        await self.reply(messages_websocket.close_reply(code, event.get("reason") or ""))
+        await self.reply(messages_websocket.close_reply(code, reason))
 
     async def _reject(self, event: Event) -> None:
+        code = event.get("code")  # which no client sees, so that it is no error whatever it is
+        code = int(code) if isinstance(code, int) and closecodes.may_be_sent(code) else True
         self._steps = _CLOSED
-        code = event.get("code")
-        await self.reply({"close": code if type(code) is int and closecodes.may_be_sent(code) else True})
+        await self.reply({"close": code})
 
     async def _deny(self, event: Event) -> None:
-        if type(event.get("status")) is not int:
-            raise ApplicationError(f"Status expected to be `int`, but got `{type(event.get('status'))}`")
-        self._denial = event
+        self._denial = {
+            "status": check_denial_status(event.get("status")),
+            "headers": check_fields(event.get("headers") or ()),
+        }
         self._steps = _DENYING
 
     async def _deny_body(self, event: Event) -> None:
+        content = check_body(event.get("body", b""))
         start, self._denial = self._denial, None
         more = bool(event.get("more_body", False))
         self._steps = _DENYING if more else _CLOSED
-        await self.reply(messages_websocket.denial_reply(start, bytes(event.get("body", b"")), more))
+        await self.reply(messages_websocket.denial_reply(start, content, more))
 
     async def _save_state(self, event: Event) -> None:
         """`daphne.state`: what the next worker finds in `scope["extensions"]["daphne.resume"]["state"]`."""

@@ -96,6 +96,19 @@ def test_auto_goes_on_without_an_answer(loop: ClockLoop, application: Applicatio
     loop.run(lifespan.shutdown())
 
 
+@pytest.mark.parametrize(("answers", "told"), [([], False), ([[ValueError("no database")]], True)])
+def test_auto_tells_of_a_start_that_raised_but_not_of_one_that_is_unknown(
+    loop: ClockLoop, answers: list[Any], told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await Application(*answers)(scope, receive, send)
+        raise KeyError("path")
+
+    loop.run(Lifespan(application, "auto").startup())
+    assert ("no database" in caplog.text) == told
+    assert bool(caplog.records) == told
+
+
 @pytest.mark.parametrize("application", UNSUPPORTED)
 def test_on_demands_an_answer(loop: ClockLoop, application: Application) -> None:
     lifespan = Lifespan(application, "on")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import IntEnum
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,15 @@ async def raises(scope: Any, receive: Any, send: Any) -> None:
     raise LookupError("a secret")
 
 
+async def exits(scope: Any, receive: Any, send: Any) -> None:
+    """One request, or one WebSocket, ends no server and no worker."""
+    raise SystemExit(3)
+
+
+async def cancels_itself(scope: Any, receive: Any, send: Any) -> None:
+    raise asyncio.CancelledError
+
+
 async def fails_after_the_start(scope: Any, receive: Any, send: Any) -> None:
     await send(start())
     await send(body(b"part", True))
@@ -155,8 +166,12 @@ async def wrong_then_right(scope: Any, receive: Any, send: Any) -> str:
     except ValueError as error:
         await send(start(200, (b"x", b"fine")))
         await send(body(b"recovered"))
-        return type(error).__mro__[-3].__name__
+        return type(error).__mro__[2].__name__
     return "accepted"
+
+
+async def hints_wrongly(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.early_hint", "links": [7]})
 
 
 async def sends_a_file(scope: Any, receive: Any, send: Any) -> bool:
@@ -169,6 +184,23 @@ async def sends_a_file(scope: Any, receive: Any, send: Any) -> bool:
         missing = True
     await send({"type": "http.response.pathsend", "path": __file__})
     return missing
+
+
+async def sends_a_descriptor(scope: Any, receive: Any, send: Any) -> None:
+    with open(__file__, "rb") as file:
+        await send(start())
+        await send({"type": "http.response.pathsend", "path": file.fileno()})
+
+
+async def sends_a_file_too_late(scope: Any, receive: Any, send: Any) -> str:
+    await send(start())
+    await send(body(b"begun, ", True))
+    try:
+        await send({"type": "http.response.pathsend", "path": __file__})
+    except Exception as error:
+        await send(body(b"done"))
+        return type(error).__name__
+    return "accepted"
 
 
 async def sends_a_file_and_trailers(scope: Any, receive: Any, send: Any) -> None:
@@ -187,6 +219,7 @@ HTTP: dict[str, Scenario] = {
     "empty": Scenario(sends(start(), body())),
     "file": Scenario(sends_a_file, Answer(200, [(b"x-kind", b"file")], THIS_FILE), seen=True),
     "file-head": Scenario(sends_a_file, Answer(200, [(b"x-kind", b"file")]), Request("HEAD"), seen=True),
+    "file-late": Scenario(sends_a_file_too_late, Answer(200, [], b"begun, done"), seen="ApplicationError"),
     "file-trailers": Scenario(sends_a_file_and_trailers, Answer(200, [], THIS_FILE)),
     "status": Scenario(sends(start(418), body(b"short and stout")), Answer(418, [], b"short and stout")),
     "no-content": Scenario(sends(start(204), body()), Answer(204)),
@@ -207,6 +240,10 @@ HTTP: dict[str, Scenario] = {
             [(b"location", b"/there"), (b"set-cookie", b"a=1"), (b"x", b"\xc3\xa9"), (b"set-cookie", b"b=2")],
         ),
     ),
+    "status-by-name": Scenario(sends(start(HTTPStatus.ACCEPTED), body()), Answer(202)),
+    "no-fields": Scenario(sends({**start(), "headers": None}, body())),
+    "spaces": Scenario(sends(start(200, (b"x", b" \t a b ")), body()), Answer(200, [(b"x", b"a b")])),
+    "recovers": Scenario(wrong_then_right, Answer(200, [(b"x", b"fine")], b"recovered"), seen="ValueError"),
     "head": Scenario(
         sends(start(200, (b"x", b"y")), body(b"nobody sees")), Answer(200, [(b"x", b"y")]), Request("HEAD")
     ),
@@ -253,6 +290,8 @@ HTTP: dict[str, Scenario] = {
     "stream-much": Scenario(streams_much, Answer(200, [], BIG * 3)),
     "disconnect": Scenario(asks_in_vain, Answer(200, [], b"done"), seen=["http.disconnect"]),
     "raises": Scenario(raises, ERROR),
+    "exits": Scenario(exits, ERROR),
+    "cancels-itself": Scenario(cancels_itself, ERROR),
     "returns": Scenario(sends(), ERROR),
     "starts-only": Scenario(sends(start()), ERROR),
     "fails-within": Scenario(fails_after_the_start, Answer(200, [], b"part", complete=False)),
@@ -260,6 +299,16 @@ HTTP: dict[str, Scenario] = {
     "bad-status": Scenario(sends(start(99), body()), ERROR),
     "bad-name": Scenario(sends(start(200, (b"na me", b"x")), body()), ERROR),
     "bad-value": Scenario(sends(start(200, (b"x", b"a\nb")), body()), ERROR),
+    "bad-type-of-name": Scenario(sends(start(200, ("x", b"y")), body()), ERROR),  # type: ignore[arg-type]
+    "bad-type-of-value": Scenario(sends(start(200, (b"content-length", 10**12)), body()), ERROR),  # type: ignore[arg-type]
+    "bad-trailers": Scenario(
+        sends(
+            {**start(), "trailers": True}, body(b"part"), {"type": "http.response.trailers", "headers": ["x"]}
+        ),
+        Answer(200, [], b"part", complete=False),
+    ),
+    "bad-path": Scenario(sends_a_descriptor, ERROR),
+    "bad-hints": Scenario(hints_wrongly, ERROR),
     "bad-length": Scenario(sends(start(200, (b"content-length", b"2")), body(b"three")), ERROR),
     "bad-order": Scenario(sends(body(b"too early")), ERROR),
     "bad-kind": Scenario(sends({"type": "websocket.accept"}), ERROR),
@@ -287,6 +336,12 @@ class Talk:
 
 
 ACCEPT: Event = {"type": "websocket.accept"}
+
+
+class Code(IntEnum):
+    """A close code by its name, as libraries have them."""
+
+    GOING_AWAY = 1001
 
 
 def says(*events: Event) -> Part:
@@ -332,8 +387,22 @@ async def accepts_and_returns(scope: Any, receive: Any, send: Any) -> None:
     await send(ACCEPT)
 
 
+async def accepts_and_exits(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send(ACCEPT)
+    raise SystemExit(3)
+
+
 async def never_answers(scope: Any, receive: Any, send: Any) -> None:
     await receive()
+
+
+def denial(status: Any = 401, *headers: Any) -> Event:
+    return {"type": "websocket.http.response.start", "status": status, "headers": headers}
+
+
+def denial_body(data: Any) -> Event:
+    return {"type": "websocket.http.response.body", "body": data}
 
 
 def text(message: str) -> Event:
@@ -342,6 +411,7 @@ def text(message: str) -> Event:
 
 CLOSE = ("close", 1000, "")
 CLOSED = ("closed", 1000, "")
+FAILED = ("closed", 1011, "")
 
 WEBSOCKET: dict[str, Talk] = {
     "echo": Talk(
@@ -360,10 +430,32 @@ WEBSOCKET: dict[str, Talk] = {
         seen=4001,
     ),
     "closes-plainly": Talk(says(ACCEPT, {"type": "websocket.close"}), [], [CLOSED], seen=1000),
+    "closes-by-name": Talk(
+        says(ACCEPT, {"type": "websocket.close", "code": Code.GOING_AWAY}),
+        [],
+        [("closed", 1001, "")],
+        seen=1001,
+    ),
+    "closes-wrongly": Talk(says(ACCEPT, {"type": "websocket.close", "reason": b"x"}), [], [FAILED]),
+    "refuses-with-any-code": Talk(
+        says({"type": "websocket.close", "code": 999}), [], [("refused", 403)], seen=1006
+    ),
+    "denies": Talk(
+        says(denial(HTTPStatus.GONE), denial_body(bytearray(b"x"))), [], [("refused", 410)], seen=1006
+    ),
+    "denies-with-success": Talk(says(denial(200), denial_body(b"")), [], [("refused", 500)]),
+    "denies-with-no-status": Talk(says(denial(101), denial_body(b"")), [], [("refused", 500)]),
+    "denies-with-text": Talk(says(denial(), denial_body("text")), [], [("refused", 500)]),
+    "denies-with-bad-fields": Talk(says(denial(401, (b"x", 1)), denial_body(b"")), [], [("refused", 500)]),
+    "accepts-with-bad-fields": Talk(says({**ACCEPT, "headers": [("x", b"y")]}), [], [("refused", 500)]),
+    "accepts-what-was-not-offered": Talk(says({**ACCEPT, "subprotocol": "x"}), [], [("refused", 500)]),
+    "exits-first": Talk(exits, [], [("refused", 500)]),
+    "exits": Talk(accepts_and_exits, [], [FAILED]),
+    "cancels-itself": Talk(cancels_itself, [], [("refused", 500)]),
     "refuses": Talk(says({"type": "websocket.close"}), [], [("refused", 403)], seen=1006),
     "fails-first": Talk(raises, [], [("refused", 500)]),
     "returns-first": Talk(never_answers, [], [("refused", 500)]),
-    "raises": Talk(accepts_and_raises, [], [("closed", 1011, "")]),
+    "raises": Talk(accepts_and_raises, [], [FAILED]),
     "returns": Talk(accepts_and_returns, [], [CLOSED]),
     "accept-fields": Talk(
         says(

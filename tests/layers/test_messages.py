@@ -293,9 +293,9 @@ def test_a_response_survives_the_layer(headers, status, body, more, trailers):
 
 def test_trailers_and_early_hints_survive_the_layer():
     trailers = {"type": "http.response.trailers", "headers": [(b"a", b"b")], "more_trailers": False}
-    assert response_events(messages.trailers_reply(trailers), True) == [trailers]
+    assert response_events(messages.trailers_reply([(b"a", b"b")], False), True) == [trailers]
     hint = {"type": "http.response.early_hint", "links": [b"</a>; rel=preload"]}
-    assert response_events(messages.early_hints_reply(hint), False) == [hint]
+    assert response_events(messages.early_hints_reply(hint["links"]), False) == [hint]
 
 
 @pytest.mark.parametrize("frame", [{"text": "é"}, {"bytes": b"\0"}, {"text": ""}, {"bytes": b""}])
@@ -307,7 +307,7 @@ def test_every_frame_of_our_own_worker_is_sent_even_an_empty_one(frame):
 
 def test_accept_close_and_denial_survive_the_layer():
     accept = {"type": "websocket.accept", "subprotocol": "a", "headers": [(b"x", b"y")]}
-    assert websocket_events(messages_websocket.accept_reply(accept), True) == [accept]
+    assert websocket_events(messages_websocket.accept_reply("a", [(b"x", b"y")]), True) == [accept]
     close = {"type": "websocket.close", "code": 4001, "reason": "enough"}
     assert websocket_events(messages_websocket.close_reply(4001, "enough"), False) == [close]
     denial = messages_websocket.denial_reply({"status": 401, "headers": [(b"a", b"b")]}, b"no", False)

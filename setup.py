@@ -21,17 +21,15 @@ COMPILED = [
     *[
         f"daphne/streams/{name}.py"
         for name in (
-            *(
-                "answers",
-                "deadlines",
-                "forwarded",
-                "head",
-                "http",
-                "response",
-                "scope",
-                "signal",
-                "websocket",
-            ),
+            "answers",
+            "deadlines",
+            "forwarded",
+            "head",
+            "http",
+            "response",
+            "scope",
+            "signal",
+            "websocket",
             "writes",
         )
     ],

@@ -4,6 +4,7 @@ Read by pytest before the tests.
 """
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import hypothesis
@@ -21,6 +22,38 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 # Two cores are shared by many: how long an example takes says nothing.
 hypothesis.settings.register_profile("daphne", deadline=None)
 hypothesis.settings.load_profile("daphne")
+
+
+UNMEASURED = [
+    *("tests/clients", "tests/frameworks", "tests/hostile/test_attacks.py", "tests/hostile/test_faults.py"),
+    *("tests/hostile/test_framing.py", "tests/hostile/test_framing_http2.py"),
+    *("tests/hostile/test_layer_faults.py", "tests/hostile/test_trust.py"),
+    *("tests/protocols/test_http2_programs.py", "tests/protocols/test_memory_use.py"),
+]
+"""Where coverage does not look into the processes that tests start: it makes them twice as slow, and other
+tests reach the same lines."""
+
+MEASURING = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+"""The environment variables that make coverage look into a process."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are processors: tests often wait, for deadlines and for processes."""
+    return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Have coverage look into the processes of a test, or not."""
+    path = item.path.relative_to(Path(__file__).parents[1])
+    found = {name: os.environ[name] for name in MEASURING if name in os.environ}
+    if any(path.is_relative_to(folder) for folder in UNMEASURED):
+        for name in found:
+            del os.environ[name]
+    try:
+        return (yield)
+    finally:
+        os.environ.update(found)
 
 
 def pytest_report_header() -> str:

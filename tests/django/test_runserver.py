@@ -25,7 +25,7 @@ websockets = pytest.importorskip("websockets.sync.client")
 
 from tests.django.commands import ANY_PORT, ended, environment, manage, runserver, where  # noqa: E402
 
-TRY: dict[str, Any] = {"timeout": 20}
+TRY: dict[str, Any] = {"timeout": 20, "verify": False}
 
 
 def test_the_banner_and_a_line_for_each_exchange(tmp_path: Path) -> None:

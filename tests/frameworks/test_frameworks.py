@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,9 @@ import pytest
 from tests.servers import Address, serving
 
 websockets = pytest.importorskip("websockets.sync.client")
+
+TRY: Any = {"timeout": 20, "verify": False}
+"""How to ask; to read the authorities that TLS would need takes longer than most requests."""
 
 DEMAND = "DAPHNE_TEST_REQUIRE_FRAMEWORKS"
 """The environment variable that makes a missing framework a failure."""
@@ -56,8 +60,13 @@ MODES = {"inside": (), "behind a layer": ("--worker",)}
 
 @pytest.fixture(
     scope="module",
-    params=[(framework, mode) for framework in FRAMEWORKS for mode in MODES],
-    ids=[f"{framework.name} {mode}" for framework in FRAMEWORKS for mode in MODES],
+    params=[
+        # The tests of one server run in one process, which starts it once.
+        pytest.param((framework, mode), id=name, marks=pytest.mark.xdist_group(name))
+        for framework in FRAMEWORKS
+        for mode in MODES
+        for name in [f"{framework.name} {mode}"]
+    ],
 )
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     framework, mode = request.param
@@ -72,25 +81,25 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_page(served: Served) -> None:
-    answer = httpx.get(served.url("/"), timeout=20)
+    answer = httpx.get(served.url("/"), **TRY)
     assert (answer.status_code, answer.text) == (200, "plain")
 
 
 def test_a_streamed_response(served: Served) -> None:
-    with httpx.stream("GET", served.url("/stream"), timeout=20) as answer:
+    with httpx.stream("GET", served.url("/stream"), **TRY) as answer:
         assert "".join(answer.iter_text()) == "01234"
 
 
 @pytest.mark.parametrize("size", [0, 100, 3_000_000])
 def test_an_upload(served: Served, size: int) -> None:
-    answer = httpx.post(served.url("/upload"), content=b"x" * size, timeout=20)
+    answer = httpx.post(served.url("/upload"), content=b"x" * size, **TRY)
     assert (answer.status_code, answer.text) == (200, str(size))
 
 
 def test_its_lifespan_runs(served: Served) -> None:
     if not served.framework.lifespan:
         pytest.skip(f"{served.framework.name} has no lifespan")
-    assert httpx.get(served.url("/started"), timeout=20).text == "True"
+    assert httpx.get(served.url("/started"), **TRY).text == "True"
 
 
 def test_a_websocket(served: Served) -> None:
@@ -103,6 +112,6 @@ def test_a_websocket(served: Served) -> None:
 
 
 def test_requests_side_by_side_on_one_connection_each(served: Served) -> None:
-    with httpx.Client(timeout=20) as client:
+    with httpx.Client(**TRY) as client:
         for _ in range(10):
             assert client.get(served.url("/")).text == "plain"

@@ -28,8 +28,6 @@ from tests.hostile.http2 import Peer2
 from tests.protocols.http2_client import request_fields
 from tests.servers import DEADLINE, Process, serving
 
-pytestmark = pytest.mark.xdist_group("hostile attacks")
-
 SCALE = int(os.environ.get("DAPHNE_ATTACK_SCALE", "1"))
 LATENCY = os.environ.get("DAPHNE_TEST_LATENCY")
 LONGEST_TURN = 0.25
@@ -57,7 +55,10 @@ QUICK = (
 """Deadlines that a test can wait for, and limits that are soon reached."""
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(mode, marks=pytest.mark.xdist_group(f"hostile attacks, {mode}")) for mode in MODES],
+)
 def quick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     folder = tmp_path_factory.mktemp("quick")
     with serving(*QUICK, *MODES[request.param], folder=folder) as server:

@@ -15,8 +15,6 @@ from daphne.testing.sockets import handshake
 from tests.protocols.bench import request
 from tests.servers import Process, serving
 
-pytestmark = pytest.mark.xdist_group("memory use")
-
 DEADLINE = 20.0
 LITTLE = 5_000_000
 MUCH = 200_000_000
@@ -26,7 +24,10 @@ MODES = {
 }
 
 
-@pytest.fixture(scope="module", params=MODES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(mode, marks=pytest.mark.xdist_group(f"memory use, {mode}")) for mode in MODES],
+)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A server in each mode."""
     with serving(

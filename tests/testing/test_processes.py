@@ -325,11 +325,15 @@ def test_an_application_that_cannot_be_made() -> None:
 
 def test_an_instance_that_cannot_start_says_why() -> None:
     class Broken(BaseDaphneTestingInstance):
+        startup_timeout = 6.0
+
         def process_setup(self) -> None:
             raise RuntimeError("no database")
 
+    patience, begin = Broken.startup_timeout * 10, time.monotonic()
     with pytest.raises(RuntimeError, match="no database"):
         Broken(application=say_process).__enter__()
+    assert time.monotonic() - begin < patience, "it was waited for after its process had ended"
 
 
 SPAWNED = """

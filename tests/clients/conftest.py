@@ -34,12 +34,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, s
         yield start
 
 
-def together(server: tuple[str, str]) -> pytest.MarkDecorator:
-    """Has all tests of a server run in one process, which starts it once."""
-    return pytest.mark.xdist_group("-".join(server))
-
-
-@pytest.fixture(params=[pytest.param(names, id="-".join(names), marks=together(names)) for names in SERVERS])
+@pytest.fixture(params=SERVERS, ids=["-".join(names) for names in SERVERS])
 def address(request: pytest.FixtureRequest, serve: Callable[[str, str], Address]) -> Address:
     """Where the demonstration is served."""
     return serve(*request.param)

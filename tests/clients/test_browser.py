@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.browser import Browser, Page, open_browser
-from tests.clients.conftest import together
 from tests.servers import TARGETS, Address, serving
 
 TALKING = "document.querySelector('#chat-text').disabled === false"
@@ -23,10 +22,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield browser
 
 
-SERVERS = [(front, target) for front in ("tcp", "tls") for target in TARGETS]
-
-
-@pytest.fixture(params=[pytest.param(names, id="-".join(names), marks=together(names)) for names in SERVERS])
+@pytest.fixture(params=[(front, target) for front in ("tcp", "tls") for target in TARGETS], ids="-".join)
 def address(request: pytest.FixtureRequest, serve: Callable[[str, str], Address]) -> Address:
     return serve(*request.param)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.clients.conftest import SERVERS, together
+from tests.clients.conftest import SERVERS
 from tests.clients.fronts import INHERITED
 from tests.clients.http_clients import CLIENTS, Client, open_client
 from tests.servers import Address
@@ -22,7 +22,7 @@ def shows_something(front: str, client: str) -> bool:
 
 
 PAIRS = [
-    pytest.param((server, client), id="-".join((*server, client)), marks=together(server))
+    pytest.param((server, client), id="-".join((*server, client)))
     for server in SERVERS
     for client in CLIENTS
     if shows_something(server[0], client)

@@ -32,10 +32,7 @@ def ask(address: Address, path: str) -> str:
     return httpx.get(address.url(path), timeout=DEADLINE, verify=False).text
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(target, marks=pytest.mark.xdist_group(f"unread, {target}")) for target in TARGETS],
-)
+@pytest.fixture(scope="module", params=TARGETS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A server that has been through some of it already, so that what it keeps for good is there."""
     folder = tmp_path_factory.mktemp("server")

@@ -60,13 +60,8 @@ MODES = {"inside": (), "behind a layer": ("--worker",)}
 
 @pytest.fixture(
     scope="module",
-    params=[
-        # The tests of one server run in one process, which starts it once.
-        pytest.param((framework, mode), id=name, marks=pytest.mark.xdist_group(name))
-        for framework in FRAMEWORKS
-        for mode in MODES
-        for name in [f"{framework.name} {mode}"]
-    ],
+    params=[(framework, mode) for framework in FRAMEWORKS for mode in MODES],
+    ids=[f"{framework.name} {mode}" for framework in FRAMEWORKS for mode in MODES],
 )
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     framework, mode = request.param

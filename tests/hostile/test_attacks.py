@@ -55,10 +55,7 @@ QUICK = (
 """Deadlines that a test can wait for, and limits that are soon reached."""
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(mode, marks=pytest.mark.xdist_group(f"hostile attacks, {mode}")) for mode in MODES],
-)
+@pytest.fixture(scope="module", params=MODES)
 def quick(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     folder = tmp_path_factory.mktemp("quick")
     with serving(*QUICK, *MODES[request.param], folder=folder) as server:

@@ -21,8 +21,6 @@ from tests.protocols.http2_client import request_fields
 from tests.servers import DEADLINE, LISTENING, Address, Process, daphne
 
 Start = Callable[..., Process]
-pytestmark = pytest.mark.xdist_group("hostile stop")
-
 SLEEP = b"GET /sleep/%b HTTP/1.1\r\nHost: a\r\n\r\n"
 
 

@@ -24,10 +24,7 @@ MODES = {
 }
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(mode, marks=pytest.mark.xdist_group(f"memory use, {mode}")) for mode in MODES],
-)
+@pytest.fixture(scope="module", params=MODES)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A server in each mode."""
     with serving(

@@ -185,7 +185,7 @@ _UNTIL_THE_END = 0.5
 _BETWEEN_LOOKS = 0.005
 """Seconds that `get_received` waits for the end of a request, and how often it looks."""
 
-_PATIENCE = 10
+_PATIENCE = 30
 """A machine that runs a whole suite may be this much slower than one that runs a single test."""
 
 

@@ -96,7 +96,7 @@ def received(ours, channels):
     """One message by our asynchronous interface."""
 
     async def receive():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return (await ours.receive_batch(channels, limit=1))[0]
 
     return asyncio.run(receive())

@@ -31,7 +31,7 @@ class Broken(Exception):
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
     """ASGI 3. The path says what to do: `/counts`, `/turn`, `/scope`, `/stream/BYTES`, `/unread`, `/outlive`,
-    `/fail/POINT`, `/held/FILE` (until the file exists), `/block/SECONDS`, `/hang`; anything else is an echo."""
+    `/fail/POINT`, `/held/FILE` (until that exists), `/block/SECONDS`, `/hang`; anything else is an echo."""
     if scope["type"] == "lifespan":
         raise NotImplementedError("this application has no lifespan")
     what, _, argument = scope["path"][1:].partition("/")

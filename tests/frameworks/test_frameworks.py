@@ -15,7 +15,7 @@ from tests.servers import Address, serving
 
 websockets = pytest.importorskip("websockets.sync.client")
 
-TRY: Any = {"timeout": 20, "verify": False}
+TRY: Any = {"timeout": 60, "verify": False}
 """How to ask; to read the authorities that TLS would need takes longer than most requests."""
 
 DEMAND = "DAPHNE_TEST_REQUIRE_FRAMEWORKS"
@@ -103,7 +103,7 @@ def test_a_websocket(served: Served) -> None:
     with websockets.connect(served.url("/echo", "ws")) as client:
         for text in ("hello", "x" * 100_000, ""):
             client.send(text)
-            assert client.recv(timeout=20) == text
+            assert client.recv(timeout=60) == text
 
 
 def test_requests_side_by_side_on_one_connection_each(served: Served) -> None:

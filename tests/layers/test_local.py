@@ -228,7 +228,7 @@ def test_a_process_that_leaves_is_noticed_as_well(path):
                 watch = asyncio.ensure_future(first.watch_async(prefix))
                 await first.send_async(f"{prefix}x", {"stop": True})
                 await watch
-                assert process.wait(10) == 0
+                assert process.wait(60) == 0
 
     run(scenario())
 
@@ -323,7 +323,7 @@ def received_as_another_user(path):
         os.setuid(65534)
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(path)
-            connection.settimeout(10)
+            connection.settimeout(60)
             return 0 if b"serves other users" in connection.recv(100) and not connection.recv(1) else 8
     except ConnectionResetError:
         return 0
@@ -467,7 +467,7 @@ def test_the_classic_interface_works_from_any_thread(path):
     for number in range(4):
         second.send("queue", {"number": number})
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert sorted(message["number"] for _, message in answers) == [0, 1, 2, 3]
     first.group_add("group", "member")
     second.send_group("group", {"a": 1})

@@ -44,7 +44,7 @@ class Secure:
         self.port = served.call(served.reactor.listenTLS, 0, factory, options, interface="127.0.0.1")
 
     def raw(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port.getHost().port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port.getHost().port), timeout=60)
 
     @contextlib.contextmanager
     def client(

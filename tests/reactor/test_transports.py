@@ -42,7 +42,7 @@ def test_serves_many_connections_at_once(each: Served) -> None:
     for number, client in enumerate(clients):
         assert client.recv(100) == b"%d" % number
         client.close()
-    told = [factory.events.get(timeout=20)[0] for _ in range(100)]
+    told = [factory.events.get(timeout=60)[0] for _ in range(100)]
     assert sorted(told) == ["lost"] * 50 + ["made"] * 50
 
 

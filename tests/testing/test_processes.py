@@ -420,7 +420,7 @@ if __name__ == "__main__":
     multiprocessing.set_start_method({method!r})
     process = OwnRun("localhost", make_application)
     process.start()
-    assert process.ready.wait(20)
+    assert process.ready.wait(60)
     urllib.request.urlopen(f"http://127.0.0.1:{{process.port.value}}/").read()
     process.terminate()
     process.join()

@@ -26,7 +26,7 @@ from typing import Any
 
 from tests.programs import require_program
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 FLAGS = [
     "--headless",
     "--no-sandbox",

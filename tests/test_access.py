@@ -220,7 +220,7 @@ def test_a_short_write_is_completed(access_logger, tmp_path):
     line = "x" * 300_000 + "\n"
     access.log_lines_to(str(fifo)).write(line)
     access_logger.handlers[-1].close()
-    reader.join(10)
+    reader.join(60)
     assert taken == [line]
 
 

@@ -152,5 +152,5 @@ def test_a_server_with_a_file(folder: Path) -> None:
     import urllib.request
 
     with serving("--config", str(file), folder=folder) as server:
-        answer = urllib.request.urlopen(server.address.url("/"), timeout=20)
+        answer = urllib.request.urlopen(server.address.url("/"), timeout=60)
         assert answer.headers["server"] == "from the file"

@@ -248,7 +248,7 @@ def test_endpoints_that_do_their_own_tls_negotiate_all_the_same(loop: str, tmp_p
                 pytest.skip(f"this Twisted has no tls: endpoint: {process.stderr.read()[-200:]}")
             context = ssl.create_default_context(cafile=str(issued.certificate_path))
             context.set_alpn_protocols(["http/1.1", "h2"])
-            client = socket.create_connection(("::1", int(line)), timeout=20)
+            client = socket.create_connection(("::1", int(line)), timeout=60)
             assert greeted(client, context, b"") == "h2"
         finally:
             process.terminate()

@@ -62,7 +62,7 @@ def test_the_first_command_serves(tmp_path):
     program, *args = shlex.split(command)
     assert program == "daphne"
     with serving(*args, folder=tmp_path) as server:
-        page = urllib.request.urlopen(server.address.url("/"), timeout=20)
+        page = urllib.request.urlopen(server.address.url("/"), timeout=60)
         assert (page.status, page.headers["server"]) == (200, "daphne")
         assert b"<html" in page.read()
 

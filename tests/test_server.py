@@ -14,7 +14,7 @@ import pytest
 from daphne.errors import InvalidSettings
 from daphne.server import Server
 
-DEADLINE = 30
+DEADLINE = 60
 LOCAL = "tcp:0:interface=127.0.0.1"
 
 PRELUDE = """
@@ -43,7 +43,7 @@ def say(**facts):
 
 def when_listening(server, function):
     def wait():
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not server.listening_addresses and time.monotonic() < deadline:
             time.sleep(0.01)
         try:

@@ -22,7 +22,7 @@ from daphne.testing.sockets import handshake
 from tests.protocols.bench import Bench, Told, answering, request, responses
 from tests.streams.conftest import serve as serve
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 @contextlib.asynccontextmanager

@@ -151,7 +151,7 @@ class BaseDaphneTestingInstance:
             teardown=self.process_teardown,
         )
         process.start()
-        if not _gets_ready(process, self.startup_timeout * _PATIENCE):
+        if not _is_ready(process, self.startup_timeout * _PATIENCE):
             process.terminate()
             process.join()
             if not process.errors.empty():
@@ -169,23 +169,23 @@ class BaseDaphneTestingInstance:
             self.process = None
 
 
-def _gets_ready(process: DaphneProcess, within: float) -> bool:
-    """Whether the server listens `within` so many seconds; False as soon as its process has ended."""
+def _is_ready(process: DaphneProcess, within: float) -> bool:
+    """Whether the server listens within so many seconds; False as soon as its process has ended without."""
     deadline = time.monotonic() + within
     while not process.ready.wait(_BETWEEN_SIGNS):
-        if not process.is_alive() or time.monotonic() >= deadline:
-            return False
+        if not process.is_alive() or time.monotonic() > deadline:
+            return process.ready.is_set()
     return True
 
 
 _BETWEEN_SIGNS = 0.1
-"""Seconds between two looks whether a process that does not listen yet is still there."""
+"""Seconds after which it is seen that a process has ended that was to become a server."""
 
 _UNTIL_THE_END = 0.5
 _BETWEEN_LOOKS = 0.005
 """Seconds that `get_received` waits for the end of a request, and how often it looks."""
 
-_PATIENCE = 10
+_PATIENCE = 30
 """A machine that runs a whole suite may be this much slower than one that runs a single test."""
 
 

@@ -36,6 +36,6 @@ def test_others_are_served_after_the_client_of_an_endless_stream_has_gone(openin
             with socket.create_connection((server.host, server.port)) as client:
                 client.sendall(opening)
                 assert client.recv(1000)
-        connection = http.client.HTTPConnection(server.host, server.port, timeout=20)
+        connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
         connection.request("GET", "/")
         assert connection.getresponse().read() == b"hello"

@@ -44,19 +44,19 @@ def server(tmp_path_factory):
 
 
 def test_a_page(server):
-    answer = httpx.get(server.address.url("/some/page?x=1"), timeout=30)
+    answer = httpx.get(server.address.url("/some/page?x=1"), timeout=60)
     assert (answer.status_code, answer.text) == (200, "GET /some/page?x=1")
 
 
 @pytest.mark.parametrize("size", [0, 1000, 3_000_000])
 def test_an_upload(server, size):
     body = os.urandom(size)
-    answer = httpx.post(server.address.url("/upload"), content=body, timeout=30)
+    answer = httpx.post(server.address.url("/upload"), content=body, timeout=60)
     assert answer.text == f"{size} {hashlib.sha256(body).hexdigest()}"
 
 
 def test_a_streamed_response(server):
-    assert httpx.get(server.address.url("/stream"), timeout=30).text == "one two three"
+    assert httpx.get(server.address.url("/stream"), timeout=60).text == "one two three"
 
 
 def test_a_chat_between_two_clients(server):

@@ -27,12 +27,17 @@ FLOOD = "tests.clients.flood:application"
 TARGETS = {"application": (FLOOD,), "channel-layer": ("--worker", FLOOD, "daphne.demo:channel_layer")}
 
 
+def ask(address: Address, path: str) -> str:
+    """What the server answers."""
+    return httpx.get(address.url(path), timeout=DEADLINE, verify=False).text
+
+
 @pytest.fixture(scope="module", params=TARGETS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """A server that has been through some of it already, so that what it keeps for good is there."""
     folder = tmp_path_factory.mktemp("server")
     with serving("--access-log", "/dev/null", *TARGETS[request.param], folder=folder) as server:
-        httpx.get(server.address.url("/go/1"))
+        ask(server.address, "/go/1")
         for way in (download, upload, websocket_download, websocket_upload):
             way(server.address, 160, lambda: None)
         yield server
@@ -92,7 +97,7 @@ class in_background:
 @pytest.mark.parametrize("way", [download, upload, websocket_download, websocket_upload])
 def test_what_is_not_read_waits_outside(server: Process, way: Way) -> None:
     process = psutil.Process(server.popen.pid)
-    httpx.get(server.address.url("/go/0"))
+    ask(server.address, "/go/0")
     before, growth, sent = process.memory_info().rss, 0, 0
 
     def watch() -> None:
@@ -100,11 +105,11 @@ def test_what_is_not_read_waits_outside(server: Process, way: Way) -> None:
         until, last = time.monotonic() + DEADLINE, -1
         while sent != last:
             assert time.monotonic() < until
-            last, sent = sent, int(httpx.get(server.address.url("/moved")).text)
+            last, sent = sent, int(ask(server.address, "/moved"))
             for _ in range(10):
                 growth = max(growth, process.memory_info().rss - before)
                 time.sleep(0.05)
-        httpx.get(server.address.url("/go/1"))
+        ask(server.address, "/go/1")
 
     assert way(server.address, PIECES, watch) == SIZE
     assert sent < SIZE / 2  # it did wait, and not the client for us

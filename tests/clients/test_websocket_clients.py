@@ -56,7 +56,7 @@ class WebsocketsSocket:
 
 def trusting_anybody() -> ssl.SSLContext:
     """TLS without a look at the certificate, which the server has made for itself."""
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context

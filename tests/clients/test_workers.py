@@ -41,7 +41,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict
 
 def say_until_heard(speaker: Page, listener: Page, text: str) -> None:
     """Groups promise no delivery: a listener that is just moving to another worker may miss a line."""
-    for attempt in range(40):
+    for attempt in range(120):
         speaker.type("#chat-text", f"{text} ({attempt})")
         with suppress(BrowserTimeout):
             listener.wait_for(f"document.querySelector('#chat-log').innerText.includes('{text}')", 0.5)

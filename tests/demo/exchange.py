@@ -14,7 +14,7 @@ from daphne.demo import application
 
 Event = dict[str, Any]
 Answer = tuple[int, dict[bytes, bytes], bytes]
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 class Exchange:

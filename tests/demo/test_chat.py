@@ -131,11 +131,11 @@ def test_rooms_of_several_processes_are_one_chat() -> None:
         await here.enter(ann)
         await there.enter(bob)
         await here.say({"kind": "said"})
-        assert await asyncio.wait_for(bob.outbox.get(), 10) == {"kind": "said"}
-        assert await asyncio.wait_for(ann.outbox.get(), 10) == {"kind": "said"}
+        assert await asyncio.wait_for(bob.outbox.get(), 60) == {"kind": "said"}
+        assert await asyncio.wait_for(ann.outbox.get(), 60) == {"kind": "said"}
         await here.leave(ann)
         await there.say({"kind": "again"})
-        assert await asyncio.wait_for(bob.outbox.get(), 10) == {"kind": "again"}
+        assert await asyncio.wait_for(bob.outbox.get(), 60) == {"kind": "again"}
         assert ann.outbox.empty()
         await there.leave(bob)
 

@@ -51,7 +51,7 @@ def test_ticks_end_when_sending_fails() -> None:
 
     async def run() -> None:
         scope = scope_of("http", "/ticks", query_string=b"count=9999&interval=0")
-        await asyncio.wait_for(application(scope, asyncio.Event().wait, send), 10)
+        await asyncio.wait_for(application(scope, asyncio.Event().wait, send), 60)
 
     asyncio.run(run())
     assert len(sent) == 3

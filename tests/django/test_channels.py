@@ -60,14 +60,14 @@ def test_accept_headers_and_subprotocol_arrive(server: Process) -> None:
         assert client.subprotocol == "second"
         assert client.response.headers["x-greeting"] == "hello"
         client.send('{"a": 1}')
-        assert client.recv(timeout=20) == '{"got": {"a": 1}}'
+        assert client.recv(timeout=60) == '{"got": {"a": 1}}'
 
 
 def test_close_code_and_reason_arrive(server: Process) -> None:
     with websockets.connect(server.address.url("/chat", "ws")) as client:
         client.send("quit")
         with pytest.raises(ConnectionClosed) as closed:
-            client.recv(timeout=20)
+            client.recv(timeout=60)
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4321, "as you wish")
 
 
@@ -117,7 +117,7 @@ def test_groups_span_processes_over_channels_redis(tmp_path: Path, over_redis: d
         websockets.connect(other.address.url("/chat", "ws")) as bob,
     ):
         ann.send("hello")
-        assert [ann.recv(timeout=20), bob.recv(timeout=20)] == ["hello", "hello"]
+        assert [ann.recv(timeout=60), bob.recv(timeout=60)] == ["hello", "hello"]
 
 
 def test_asgiworker_runs_the_project_behind_its_layer(tmp_path: Path, over_redis: dict[str, Any]) -> None:
@@ -129,12 +129,12 @@ def test_asgiworker_runs_the_project_behind_its_layer(tmp_path: Path, over_redis
         running(manage("asgiworker"), tmp_path / "worker.log", environment=variables) as work,
     ):
         work.wait_for(re.compile("takes work from"))
-        answer = httpx.post(server.address.url("/counting"), content=b"x" * 1000, timeout=20)
+        answer = httpx.post(server.address.url("/counting"), content=b"x" * 1000, timeout=60)
         assert answer.text == "1000 bytes came"
         with websockets.connect(server.address.url("/greeting", "ws"), subprotocols=["a"]) as client:
             assert client.response.headers["x-greeting"] == "hello"
             client.send('{"b": 2}')
-            assert client.recv(timeout=20) == '{"got": {"b": 2}}'
+            assert client.recv(timeout=60) == '{"got": {"b": 2}}'
 
 
 @pytest.mark.parametrize(

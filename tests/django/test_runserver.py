@@ -25,7 +25,7 @@ websockets = pytest.importorskip("websockets.sync.client")
 
 from tests.django.commands import ANY_PORT, ended, environment, manage, runserver, where  # noqa: E402
 
-TRY: dict[str, Any] = {"timeout": 20}
+TRY: dict[str, Any] = {"timeout": 60, "verify": False}
 
 
 def test_the_banner_and_a_line_for_each_exchange(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_the_banner_and_a_line_for_each_exchange(tmp_path: Path) -> None:
             httpx.get(process.address.url(path), **TRY)
         with websockets.connect(process.address.url("/talk", "ws")) as client:
             client.send("hello")
-            assert client.recv(timeout=20) == "hello"
+            assert client.recv(timeout=60) == "hello"
         with pytest.raises(Exception, match="403"), websockets.connect(process.address.url("/refused", "ws")):
             pass
         process.wait_for(re.compile("REJECT /refused"))
@@ -102,14 +102,14 @@ def test_noasgi_is_djangos_own_server(tmp_path: Path) -> None:
 
 def test_tls_with_a_certificate_of_its_own_speaks_http2(tmp_path: Path) -> None:
     with runserver("--noreload", "--tls", folder=tmp_path) as process:
-        with httpx.Client(http2=True, verify=False, timeout=20) as client:
+        with httpx.Client(http2=True, verify=False, timeout=60) as client:
             answer = client.get(process.address.url("/scope"))
         assert answer.http_version == "HTTP/2"
         assert answer.json()["scheme"] == "https" and answer.json()["http_version"] == "2"
         trust_all = ssl._create_unverified_context()
         with websockets.connect(process.address.url("/talk", "ws"), ssl=trust_all) as client:
             client.send("secret")
-            assert client.recv(timeout=20) == "secret"
+            assert client.recv(timeout=60) == "secret"
     assert "development server at https://127.0.0.1:0/" in process.output
 
 
@@ -130,10 +130,10 @@ def test_the_size_of_messages(
         websockets.connect(process.address.url("/talk", "ws"), max_size=None) as client,
     ):
         client.send("x" * limit)
-        assert len(client.recv(timeout=20)) == limit
+        assert len(client.recv(timeout=60)) == limit
         client.send("x" * (limit + 1))
         with pytest.raises(Exception, match="1009"):
-            client.recv(timeout=20)
+            client.recv(timeout=60)
 
 
 def test_it_loads_the_project_anew_when_a_file_changes(tmp_path: Path) -> None:

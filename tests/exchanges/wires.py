@@ -15,7 +15,7 @@ from daphne.testing.frames import BINARY, CLOSE, CONTINUATION, TEXT, client_fram
 from daphne.testing.sockets import handshake
 from tests.exchanges.scenarios import Answer, Request, Talk
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 
 
 class Wire(Protocol):

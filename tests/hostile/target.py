@@ -31,7 +31,7 @@ class Broken(Exception):
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
     """ASGI 3. The path says what to do: `/counts`, `/turn`, `/scope`, `/stream/BYTES`, `/unread`, `/outlive`,
-    `/fail/POINT`, `/sleep/SECONDS`, `/block/SECONDS`, `/hang`; anything else is an echo."""
+    `/fail/POINT`, `/held/FILE` (until that exists), `/block/SECONDS`, `/hang`; anything else is an echo."""
     if scope["type"] == "lifespan":
         raise NotImplementedError("this application has no lifespan")
     what, _, argument = scope["path"][1:].partition("/")
@@ -59,9 +59,10 @@ async def _http(what: str, argument: str, receive: Any, send: Any) -> None:
     elif what == "hang":
         threading.Thread(target=threading.Event().wait, name="hanging").start()
         await _answer(send, b"a thread hangs")
-    elif what == "sleep":
-        await asyncio.sleep(float(argument))
-        await _answer(send, b"slept")
+    elif what == "held":
+        while not os.path.exists(f"/{argument}"):
+            await asyncio.sleep(0.01)
+        await _answer(send, b"held")
     elif what == "block":
         time.sleep(float(argument))
         await _answer(send, b"blocked")

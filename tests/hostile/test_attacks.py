@@ -28,8 +28,6 @@ from tests.hostile.http2 import Peer2
 from tests.protocols.http2_client import request_fields
 from tests.servers import DEADLINE, Process, serving
 
-pytestmark = pytest.mark.xdist_group("hostile attacks")
-
 SCALE = int(os.environ.get("DAPHNE_ATTACK_SCALE", "1"))
 LATENCY = os.environ.get("DAPHNE_TEST_LATENCY")
 LONGEST_TURN = 0.25

@@ -16,8 +16,6 @@ from tests.hostile.client import HANDSHAKE, LAST, MODES, PLAIN, Peer, Watched, c
 from tests.hostile.target import HTTP_FAILURES, WEBSOCKET_FAILURES
 from tests.servers import Process, serving
 
-pytestmark = pytest.mark.xdist_group("hostile faults")
-
 CLEAN_REQUESTS = 1000
 LEAK_REQUESTS = int(os.environ.get("DAPHNE_LEAK_REQUESTS", "3000"))
 LEAK_WEBSOCKETS = int(os.environ.get("DAPHNE_LEAK_WEBSOCKETS", "300"))

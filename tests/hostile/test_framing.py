@@ -7,8 +7,6 @@ import pytest
 from tests.hostile.client import LAST, Peer, statuses
 from tests.servers import Process
 
-pytestmark = pytest.mark.xdist_group("hostile framing")
-
 
 def post(*lines: bytes, body: bytes = b"", version: bytes = b"1.1") -> bytes:
     return b"\r\n".join([b"POST / HTTP/" + version, b"Host: a", *lines, b"", body])

@@ -11,8 +11,6 @@ from tests.hostile.http2 import Peer2
 from tests.protocols.http2_client import Headers, request_fields
 from tests.servers import Process
 
-pytestmark = pytest.mark.xdist_group("hostile framing")
-
 MALFORMED = "RST_STREAM 1"
 
 REFUSED: dict[str, tuple[Headers, int | str]] = {

@@ -10,8 +10,6 @@ from tests.hostile.client import HANDSHAKE, LAST, PLAIN, Peer, Watched, statuses
 from tests.hostile.faulty_layer import FAULTS
 from tests.servers import Process, serving
 
-pytestmark = pytest.mark.xdist_group("hostile layer faults")
-
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,9 +20,8 @@ from tests.protocols.http2_client import request_fields
 from tests.servers import DEADLINE, LISTENING, Address, Process, daphne
 
 Start = Callable[..., Process]
-pytestmark = pytest.mark.xdist_group("hostile stop")
-
-SLEEP = b"GET /sleep/%b HTTP/1.1\r\nHost: a\r\n\r\n"
+HELD = b"GET /held%b HTTP/1.1\r\nHost: a\r\n\r\n"
+"""The answer comes once the file is there whose path is filled in."""
 
 
 @pytest.fixture(params=MODES)
@@ -50,22 +48,29 @@ def under_way(server: Process, number: int) -> None:
     counts_once(server.address, lambda now: now["streams"] >= number + 1)
 
 
+def has_stopped_listening(server: Process) -> None:
+    """Return once the server has taken the first signal."""
+    server.wait_until(lambda: not server.address.accepts(), "the port to be closed")
+
+
 def ends(server: Process, within: float = DEADLINE) -> None:
     """The process ends by itself, with status 0."""
     assert server.popen.wait(within) == 0, server.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_requests_finish_and_say_that_the_connection_ends(start: Start, number: int) -> None:
-    server = start()
+def test_requests_finish_and_say_that_the_connection_ends(start: Start, number: int, tmp_path: Path) -> None:
+    server, go_on = start(), tmp_path / "go_on"
     with Peer(server.address) as peer, Peer2(server.address) as second:
-        peer.send(SLEEP % b"1")
-        second.write(second.headers(1, request_fields(path="/sleep/1")))
+        peer.send(HELD % bytes(go_on))
+        second.write(second.headers(1, request_fields(path=f"/held{go_on}")))
         under_way(server, 2)
         server.popen.send_signal(number)
         assert isinstance(second.frame(), frames.SettingsFrame)
+        has_stopped_listening(server)
+        go_on.touch()
         answer = peer.answer()
-        assert (answer.status, answer.body) == (200, b"slept")
+        assert (answer.status, answer.body) == (200, b"held")
         assert answer.header(b"connection") == b"close"
         assert peer.read_to_end() == b""
         said = []
@@ -87,13 +92,16 @@ def test_websockets_are_closed_with_1001_one_after_the_other(start: Start) -> No
     ends(server)
 
 
-def test_one_stuck_connection_does_not_delay_the_others(start: Start) -> None:
+def test_one_stuck_connection_does_not_delay_the_others(start: Start, tmp_path: Path) -> None:
+    go_on = tmp_path / "go_on"
     server = start("--graceful-timeout", "3", "--application-close-timeout", "0.5")
     with Peer(server.address) as stuck, Peer(server.address) as other:
         stuck.send(b"GET /outlive HTTP/1.1\r\nHost: a\r\n\r\n")
-        other.send(SLEEP % b"0.5")
+        other.send(HELD % bytes(go_on))
         under_way(server, 2)
         server.popen.send_signal(signal.SIGTERM)
+        has_stopped_listening(server)
+        go_on.touch()
         assert other.answer().status == 200
         assert other.read_to_end() == b""
         assert server.popen.poll() is None  # it still waits for the stuck one
@@ -108,9 +116,7 @@ def test_a_second_signal_ends_at_once(start: Start) -> None:
         stuck.send(b"GET /outlive HTTP/1.1\r\nHost: a\r\n\r\n")
         under_way(server, 1)
         server.popen.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + DEADLINE
-        while server.address.accepts():  # the first signal has been taken
-            assert time.monotonic() < deadline
+        has_stopped_listening(server)
         server.popen.send_signal(signal.SIGTERM)
         assert server.popen.wait(DEADLINE) is not None
         assert stuck.read_to_end() == b""
@@ -125,13 +131,14 @@ def test_a_thread_that_hangs_keeps_nobody_alive(start: Start) -> None:
     ends(server)
 
 
-def test_sigquit_prints_every_stack_and_the_server_goes_on(start: Start) -> None:
-    server = start()
+def test_sigquit_prints_every_stack_and_the_server_goes_on(start: Start, tmp_path: Path) -> None:
+    server, go_on = start(), tmp_path / "go_on"
     with Peer(server.address) as peer:
-        peer.send(SLEEP % b"0.5")
+        peer.send(HELD % bytes(go_on))
         under_way(server, 1)
         server.popen.send_signal(signal.SIGQUIT)
         server.wait_for(re.compile(r"daphne: stacks at(?s:.*)target\.py"))
+        go_on.touch()
         assert peer.answer().status == 200
     assert server.stop() == 0
 
@@ -141,6 +148,7 @@ def test_a_loop_that_stands_still_is_reported(start: Start) -> None:
     with Peer(server.address) as peer:
         peer.send(b"GET /block/1.5 HTTP/1.1\r\nHost: a\r\n\r\n")
         assert peer.answer().status == 200
-    assert server.output.count("The loop has not turned for 0.3 s") == 1
-    assert re.search(r"target\.py\", line \d+ in _http", server.output)
+    _, *reports = server.output.split("The loop has not turned for 0.3 s")
+    # Once, however long; a machine with much else to do may have let it stand still before and after.
+    assert sum(bool(re.search(r"target\.py\", line \d+ in _http", report)) for report in reports) == 1
     assert server.stop() == 0

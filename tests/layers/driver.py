@@ -19,6 +19,7 @@ import asyncio
 import functools
 import inspect
 import threading
+import time
 from collections import deque
 from contextlib import asynccontextmanager
 
@@ -29,7 +30,7 @@ from daphne.layers.message_keys import KEYS
 from daphne.settings import Settings
 from daphne.worker import Worker
 
-DEADLINE = 10.0
+DEADLINE = 60.0
 
 
 class TurnedLoop(asyncio.SelectorEventLoop):
@@ -105,7 +106,8 @@ def _kind(channel, message):
 
 async def until(condition, what="the condition"):
     """Let the loop turn until `condition()` is true."""
-    for _ in range(2000):
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
         if value := condition():
             return value
         await asyncio.sleep(0.002)

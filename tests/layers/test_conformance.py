@@ -42,6 +42,14 @@ async def nothing_on(layer, channels, seconds=0.15):
     raise AssertionError(f"{channels} should be empty, but gave {unexpected}")
 
 
+async def once_in_time(seconds, attempt):
+    """What `attempt()` returns, once it has not taken longer than things last: a slow machine tries again."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await attempt()
+
+
 @scenario()
 async def test_each_channel_has_its_own_messages(ends: Ends):
     await ends.sender.send_async("first", {"value": "blue"})
@@ -178,8 +186,12 @@ async def test_messages_expire(ends: Ends):
     await ends.sender.send_async("local.x!y", {"number": 2})
     await asyncio.sleep(ends.sender.expiry * 2.1)
     assert await nothing_on(ends.receiver, ["channel", "local.x!"])
-    await ends.sender.send_async("channel", {"number": 3})
-    assert await take(ends.receiver, ["channel"], 1) == [("channel", {"number": 3})]
+
+    async def sent_and_received():
+        await ends.sender.send_async("channel", {"number": 3})
+        return await take(ends.receiver, ["channel"], 1)
+
+    assert await once_in_time(ends.sender.expiry, sent_and_received) == [("channel", {"number": 3})]
 
 
 @scenario(capacity=3)
@@ -247,9 +259,13 @@ async def test_memberships_expire(ends: Ends):
     assert ends.sender.group_expiry == soon(ends.kind)
     await ends.sender.group_add_async("group", "one")
     await asyncio.sleep(ends.sender.group_expiry * 2.1)
-    await ends.sender.group_add_async("group", "two")
-    await ends.sender.send_group_async("group", {"a": 1})
-    assert await take(ends.receiver, ["two"], 1) == [("two", {"a": 1})]
+
+    async def sent_to_a_new_member():
+        await ends.sender.group_add_async("group", "two")
+        await ends.sender.send_group_async("group", {"a": 1})
+        return await take(ends.receiver, ["two"], 1)
+
+    assert await once_in_time(ends.sender.group_expiry, sent_to_a_new_member) == [("two", {"a": 1})]
     assert await nothing_on(ends.receiver, ["one"])
 
 

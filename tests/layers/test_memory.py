@@ -83,7 +83,7 @@ def test_threads_and_loops_share_the_work():
     threads = [threading.Thread(target=target, daemon=True) for target in work]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(received) < 2000:
         assert time.monotonic() < deadline, f"only {len(received)} of 2000 arrived"
         time.sleep(0.005)
@@ -106,7 +106,7 @@ def test_a_receiver_whose_loop_was_closed_does_not_swallow_the_wake_up():
     while len(layer._boxes._waiting["queue"]) < 2:
         time.sleep(0.001)
     layer.send("queue", {"a": 1})
-    thread.join(10)
+    thread.join(60)
     assert result == [("queue", {"a": 1})]
     waiting._log_destroy_pending = False
 
@@ -119,7 +119,7 @@ def test_a_wake_up_that_comes_with_a_cancellation_goes_to_the_next():
         await asyncio.sleep(0)
         await layer.send_async("queue", {"a": 1})
         first.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await second == [("queue", {"a": 1})]
 
     asyncio.run(scenario())
@@ -133,7 +133,7 @@ def test_a_receiver_with_a_limit_wakes_the_next_for_the_rest():
         await asyncio.sleep(0)
         await layer.send_async("one", {"a": 1})
         await layer.send_async("two", {"a": 2})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await other
             await both
 

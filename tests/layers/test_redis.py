@@ -44,7 +44,7 @@ def raw(server):
     client.close()
 
 
-async def eventually(condition, seconds=10):
+async def eventually(condition, seconds=60):
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
@@ -153,7 +153,7 @@ def test_a_loop_that_ends_leaves_no_connection(server, raw):
     before = len(raw.client_list())
     for _ in range(3):
         asyncio.run(layer.send_async("queue", {}))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(raw.client_list()) > before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -202,7 +202,7 @@ def test_the_classic_interface_works_from_any_thread(server, raw):
     for number in range(4):
         layer.send("queue", {"number": number})
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert sorted(message["number"] for _, message in answers) == [0, 1, 2, 3]
     assert layer.receive(["queue"]) == (None, None)
 
@@ -217,7 +217,7 @@ def test_nothing_is_done_while_nothing_happens(server, raw):
         await asyncio.sleep(1)
         idle = psutil.Process().cpu_times()
         assert raw.info("stats")["total_commands_processed"] - commands <= 2  # our own questions
-        assert idle.user + idle.system - used.user - used.system <= 0.02
+        assert idle.user + idle.system - used.user - used.system <= 0.05
         waiting.cancel()
         await asyncio.wait([waiting])
         await eventually(lambda: raw.info("clients")["blocked_clients"] == 0)
@@ -245,18 +245,16 @@ def test_an_outage_is_said_and_outlived(caplog):
         await asyncio.sleep(0.1)
         server.stop()
         await eventually(lambda: "cannot be reached, trying again" in caplog.messages[-1])
-        started = time.monotonic()
         for _ in range(3):
-            with pytest.raises(LayerUnavailable):
-                await layer.send_async("reply.x!y", {})
-        assert time.monotonic() - started < 0.5
+            with pytest.raises(LayerUnavailable):  # at once, without waiting for anything
+                layer.send_async("reply.x!y", {}).send(None)
         server.start()
         await sent(layer, 2)
         assert await receiving == [("reply.x!y", {"number": 2})]
         await layer.close_async()
 
     async def sent(layer, number):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     return await layer.send_async("reply.x!y", {"number": number})
@@ -378,7 +376,7 @@ def test_sentinel_says_who_the_master_is(tmp_path):
                 control.execute_command("SENTINEL", "MONITOR", "master", "127.0.0.1", str(ports[1]), "1")
             with redis_py.Redis(port=ports[0]) as old:
                 old.replicaof("127.0.0.1", ports[1])
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while True:
                     with contextlib.suppress(LayerUnavailable):
                         await layer.send_async("queue", {"number": 2})

@@ -56,7 +56,7 @@ class ClassicPeer:
 
     def close(self):
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
         self._process.stdout.close()
 
 
@@ -96,7 +96,7 @@ def received(ours, channels):
     """One message by our asynchronous interface."""
 
     async def receive():
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             return (await ours.receive_batch(channels, limit=1))[0]
 
     return asyncio.run(receive())

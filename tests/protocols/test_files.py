@@ -20,7 +20,7 @@ from daphne.testing import Response, read_response
 from tests.certificates import issue
 from tests.protocols.bench import Bench, request, responses
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 SIZES = [0, 1, 65536, 262145, 3_000_000]
 Serve = Callable[..., Bench]
 

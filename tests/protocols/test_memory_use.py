@@ -15,9 +15,7 @@ from daphne.testing.sockets import handshake
 from tests.protocols.bench import request
 from tests.servers import Process, serving
 
-pytestmark = pytest.mark.xdist_group("memory use")
-
-DEADLINE = 20.0
+DEADLINE = 60.0
 LITTLE = 5_000_000
 MUCH = 200_000_000
 MODES = {

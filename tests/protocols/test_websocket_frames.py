@@ -162,6 +162,11 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
 
 
+def every_place(data: bytes) -> list[int]:
+    """All places at which to cut, but for most of those within a long run of the same byte under a mask."""
+    return [at for at in range(len(data)) if at % 20 == 0 or data[at - 8 : at] != data[at - 4 : at + 4]]
+
+
 # ---- any bytes -----------------------------------------------------------------------------------------
 
 texts = st.sampled_from(
@@ -231,7 +236,7 @@ def test_any_bytes_in_any_pieces_are_read_as_autobahn_alone_reads_them(
         assert found[0] == expected[0]
         return
     assert found == expected
-    assert ours.read(split(data, list(range(len(data))))) == ours.read([data])
+    assert ours.read(split(data, every_place(data))) == ours.read([data])
 
 
 # ---- one by one ------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from twisted.internet.protocol import Factory, Protocol
 from daphne.endpoints import listen
 from daphne.reactor import LoopReactor
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds after which a test gives up waiting."""
 
 MOST_AT_ONCE = 1 << 18

@@ -143,7 +143,7 @@ def test_listen_ssl_serves_both_ways(
     context = ssl.create_default_context(cafile=str(localhost.certificate_path))
     context.set_alpn_protocols(["h2"])
     data = bytes(3 << 20)
-    raw = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=20)
+    raw = socket.create_connection(("127.0.0.1", port.getHost().port), timeout=60)
     with raw, context.wrap_socket(raw, server_hostname="localhost") as client:
         assert exchanged(client, data) == data
         assert client.selected_alpn_protocol() == "h2"

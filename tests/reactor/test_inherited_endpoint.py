@@ -63,7 +63,7 @@ def inherited(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 def greeting(listener: socket.socket) -> str:
     with socket.socket(listener.family) as client:
-        client.settimeout(20)
+        client.settimeout(60)
         client.connect(listener.getsockname())
         return received(client).decode()
 

@@ -69,7 +69,7 @@ def test_connections_queue_up_while_accepting_is_paused(plain: Served) -> None:
         assert factory.events.empty()
         plain.call(plain.port.resumeAccepting)
         plain.call(plain.port.resumeAccepting)
-        client.settimeout(20)
+        client.settimeout(60)
         assert client.recv(100) == b"early"
         client.close()
         factory.next("made")

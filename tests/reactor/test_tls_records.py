@@ -17,6 +17,7 @@ from twisted.internet import error
 
 from daphne.reactor import tls_transport
 from daphne.reactor.certificates import CertificateFiles, TLSOptions
+from daphne.testing import ClockLoop
 from daphne.testing.connections import LARGEST_READ
 from tests.certificates import Issued, issue
 from tests.reactor.tls_memory import (
@@ -382,11 +383,9 @@ def test_a_goodbye_that_waits_behind_what_is_left_is_found_after_ours(peers: Pee
 
 
 @pytest.mark.parametrize("how", ["goodbye", "end of file"])
-def test_a_peer_that_has_ended_and_takes_nothing_is_left(
-    peers: Peers, how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tls_transport, "SHUTDOWN_TIMEOUT", 0.02)
-    client = peers.client()
+def test_a_peer_that_has_ended_and_takes_nothing_is_left(localhost: Issued, how: str, tmp_path: Path) -> None:
+    loop = ClockLoop()
+    client = Peers(loop, localhost, tmp_path / "keys").client()
     protocol = client.protocol
     client.connection.stop_reading()
     client.transport.write(bytes(1 << 20))
@@ -396,10 +395,11 @@ def test_a_peer_that_has_ended_and_takes_nothing_is_left(
         client.connection.send_eof()
     while protocol.lost is None and client.transport.unsentBytes() > 900_000:
         client.connection.take(10_000)
-        peers.loop.run_until_complete(asyncio.sleep(0.005))
+        loop.advance(0.9 * tls_transport.SHUTDOWN_TIMEOUT)
     assert protocol.lost is None, "it took some in each timeout"
-    peers.loop.run_until_complete(asyncio.sleep(0.1))
+    loop.advance(2 * tls_transport.SHUTDOWN_TIMEOUT)
     assert protocol.lost.check(error.ConnectionLost)
+    loop.close()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

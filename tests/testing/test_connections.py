@@ -25,7 +25,7 @@ from daphne.reactor.listeners import unix_listener
 from daphne.reactor.ports import LoopPort
 from daphne.testing import MemoryConnection, MemoryPort
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 MEGABYTE = b"0123456789abcdef" * 65536
 
 

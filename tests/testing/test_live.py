@@ -50,7 +50,7 @@ class Application:
 
 
 def get(address: str) -> tuple[str, str]:
-    with urllib.request.urlopen(address, timeout=20) as answer:
+    with urllib.request.urlopen(address, timeout=60) as answer:
         return answer.headers["server"], answer.read().decode()
 
 
@@ -62,7 +62,7 @@ def test_a_server_for_the_length_of_a_block(host: str) -> None:
         assert get(server.url("/page")) == ("mine", "/page")
         with websockets.connect(server.url("/", "ws")) as client:
             client.send("hello")
-            assert client.recv(timeout=20) == "hello"
+            assert client.recv(timeout=60) == "hello"
         address = server.url()
     assert application.heard == ["hello"] and application.stopped
     assert application.threads == {"daphne live server"}

@@ -24,7 +24,7 @@ from tests.protocols.bench import echo, sending
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(main(), 20))
+    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 async def chat(scope: Any, receive: Any, send: Any) -> None:

@@ -62,7 +62,7 @@ def test_what_is_wrong_is_one_line_and_a_status(arguments, environment, status, 
 
 def test_a_start_up_that_fails_is_status_1():
     command = [sys.executable, "-m", "daphne.worker", LAYER, "tests.worker.test_cli:refusing"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr == "daphne-worker: error: the application failed to start: no database\n"
 
@@ -78,7 +78,7 @@ def test_a_signal_ends_it_in_order(start, number):
     worker = start("--only-channels", "http.*", LAYER, APPLICATION)
     assert "takes work from http.request over" in worker.output
     worker.popen.send_signal(number)
-    assert worker.popen.wait(20) == 0
+    assert worker.popen.wait(60) == 0
     assert "takes no more work" in worker.output
 
 
@@ -96,7 +96,7 @@ def test_a_second_signal_ends_it_at_once(start):
     worker.popen.send_signal(signal.SIGTERM)
     worker.wait_for(re.compile("takes no more work"))
     worker.popen.send_signal(signal.SIGTERM)
-    assert worker.popen.wait(20) == 0
+    assert worker.popen.wait(60) == 0
     assert "A second signal" in worker.output
 
 

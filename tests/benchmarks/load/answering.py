@@ -17,7 +17,7 @@ class Received(list):
     closed = 0
 
     def wait_until_closed(self, count):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while self.closed < count and time.monotonic() < deadline:
             time.sleep(0.005)
 

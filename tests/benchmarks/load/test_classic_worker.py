@@ -24,7 +24,7 @@ def port():
     server = subprocess.Popen(
         [program, "--port", str(port), "--bind", HOST, "--save", "", "--loglevel", "warning"]
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     try:
         client = redis.Redis(port=port)
         while time.monotonic() < deadline:

@@ -16,7 +16,7 @@ class LiveServer(ChannelsLiveServerTestCase):
 
     def test_static_files(self):
         """They are served in front of the application."""
-        with urllib.request.urlopen(self.live_server_url + "/static/project.css", timeout=20) as answer:
+        with urllib.request.urlopen(self.live_server_url + "/static/project.css", timeout=60) as answer:
             self.assertIn(b"teal", answer.read())
 
     def test_a_streaming_consumer(self):

@@ -170,6 +170,19 @@ async def wrong_then_right(scope: Any, receive: Any, send: Any) -> str:
     return "accepted"
 
 
+async def forgets_its_scope(scope: Any, receive: Any, send: Any) -> None:
+    scope.clear()
+    await send(start())
+    await send(body(b"forgotten"))
+
+
+async def makes_it_a_get(scope: Any, receive: Any, send: Any) -> None:
+    """As what serves HEAD with the same code as GET, and drops the body."""
+    scope["method"] = "GET"
+    await send(start(200, (b"content-length", b"5"), (b"x", b"y")))
+    await send(body())
+
+
 async def hints_wrongly(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.early_hint", "links": [7]})
 
@@ -247,6 +260,8 @@ HTTP: dict[str, Scenario] = {
     "head": Scenario(
         sends(start(200, (b"x", b"y")), body(b"nobody sees")), Answer(200, [(b"x", b"y")]), Request("HEAD")
     ),
+    "head-as-get": Scenario(makes_it_a_get, Answer(200, [(b"x", b"y")]), Request("HEAD")),
+    "scope-forgotten": Scenario(forgets_its_scope, Answer(200, [], b"forgotten")),
     "echo": Scenario(echoes, Answer(200, [(b"x-size", b"5")], b"hello"), Request("POST", pieces=[b"hello"])),
     "echo-nothing": Scenario(echoes, Answer(200, [(b"x-size", b"0")]), Request("POST")),
     "echo-pieces": Scenario(
@@ -387,6 +402,14 @@ async def accepts_and_returns(scope: Any, receive: Any, send: Any) -> None:
     await send(ACCEPT)
 
 
+async def forgets_its_handshake(scope: Any, receive: Any, send: Any) -> None:
+    scope["subprotocols"].clear()
+    scope.clear()
+    await receive()
+    await send({**ACCEPT, "subprotocol": "b"})
+    await send({"type": "websocket.close"})
+
+
 async def accepts_and_exits(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send(ACCEPT)
@@ -449,6 +472,13 @@ WEBSOCKET: dict[str, Talk] = {
     "denies-with-bad-fields": Talk(says(denial(401, (b"x", 1)), denial_body(b"")), [], [("refused", 500)]),
     "accepts-with-bad-fields": Talk(says({**ACCEPT, "headers": [("x", b"y")]}), [], [("refused", 500)]),
     "accepts-what-was-not-offered": Talk(says({**ACCEPT, "subprotocol": "x"}), [], [("refused", 500)]),
+    "scope-forgotten": Talk(
+        forgets_its_handshake,
+        [],
+        [CLOSED],
+        [(b"sec-websocket-protocol", b"a, b")],
+        [(b"sec-websocket-protocol", b"b")],
+    ),
     "exits-first": Talk(exits, [], [("refused", 500)]),
     "exits": Talk(accepts_and_exits, [], [FAILED]),
     "cancels-itself": Talk(cancels_itself, [], [("refused", 500)]),

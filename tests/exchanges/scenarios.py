@@ -152,6 +152,17 @@ async def asks_in_vain(scope: Any, receive: Any, send: Any) -> list[str]:
     return [(await receive())["type"]]
 
 
+async def listens_twice(scope: Any, receive: Any, send: Any) -> list[str]:
+    """One task waits for the end, another looks whether it is there: an event stream does that."""
+    await read(receive)
+    listener, look = asyncio.ensure_future(receive()), asyncio.ensure_future(receive())
+    await asyncio.sleep(0.01)
+    look.cancel()
+    await send(start())
+    await send(body(b"done"))
+    return [(await listener)["type"]]
+
+
 async def streams_much(scope: Any, receive: Any, send: Any) -> None:
     await send(start())
     for _ in range(3):
@@ -303,6 +314,7 @@ HTTP: dict[str, Scenario] = {
     ),
     "stream": Scenario(streams, Answer(200, [(b"content-type", b"text/plain")], b"0,1,2,3,4,5,6,7,8,9,")),
     "stream-much": Scenario(streams_much, Answer(200, [], BIG * 3)),
+    "listens-twice": Scenario(listens_twice, Answer(200, [], b"done"), seen=["http.disconnect"]),
     "disconnect": Scenario(asks_in_vain, Answer(200, [], b"done"), seen=["http.disconnect"]),
     "raises": Scenario(raises, ERROR),
     "exits": Scenario(exits, ERROR),
@@ -383,6 +395,19 @@ async def talks(scope: Any, receive: Any, send: Any) -> Any:
     return event["code"], event.get("reason", "")
 
 
+async def hears_at_once(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    receiving = [asyncio.ensure_future(receive()) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    await send(ACCEPT)
+    for task in receiving:
+        await task
+    await send(
+        {"type": "websocket.send", "text": "".join(sorted(task.result()["text"] for task in receiving))}
+    )
+    await send({"type": "websocket.close"})
+
+
 async def notes_handshake(scope: Any, receive: Any, send: Any) -> Any:
     await receive()
     await send({**ACCEPT, "subprotocol": scope["subprotocols"][-1]})
@@ -444,6 +469,7 @@ WEBSOCKET: dict[str, Talk] = {
         seen=(3001, "bye"),
     ),
     "echo-big": Talk(talks, [BIG, "é" * 200_000, CLOSE], [BIG, "é" * 200_000, CLOSED], seen=(1000, "")),
+    "hears-at-once": Talk(hears_at_once, ["a", "b", "c"], ["abc", CLOSED]),
     "no-code": Talk(talks, [("close", None, "")], [("closed", 1005, "")], seen=(1005, "")),
     "greets": Talk(says(ACCEPT, text("one"), text("two")), [CLOSE], ["one", "two", CLOSED], seen=1000),
     "closes": Talk(

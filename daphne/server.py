@@ -258,6 +258,9 @@ class Server:
 
     async def _stop(self) -> None:
         self._service_manager.stopping()
+        if self._starting is not None:
+            self._starting.cancel()  # if it is still under way
+            await asyncio.wait([self._starting])
         try:
             await self.service.stop()
         finally:

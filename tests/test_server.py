@@ -265,6 +265,30 @@ def test_the_first_signal_lets_requests_finish(name: str) -> None:
     assert facts["head"] == "HTTP/1.1 200 OK"
 
 
+@pytest.mark.parametrize("target", ["starting", "ChannelLayer()"])
+def test_a_signal_during_the_start_shuts_down_what_has_begun(target: str) -> None:
+    facts = run(
+        f"""
+        import asyncio
+        from daphne.layers.memory import ChannelLayer
+        async def starting(scope, receive, send):
+            await receive()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.2)
+            await send({{"type": "lifespan.startup.complete"}})
+            say(told=(await receive())["type"])
+            await send({{"type": "lifespan.shutdown.complete"}})
+        sys.modules["starting"] = sys.modules["__main__"]
+        target = {target}
+        worker = None if target is starting else "starting:starting"
+        server = Server(target, endpoints=["tcp:0:interface=127.0.0.1"], lifespan="on", worker=worker)
+        server.run()
+        say(listened=bool(server.listening_addresses))
+        """
+    )
+    assert facts == {"told": "lifespan.shutdown", "listened": False, "stderr": ""}
+
+
 def test_the_second_signal_ends_at_once() -> None:
     facts = run(
         """

@@ -32,6 +32,7 @@ class Lifespan:
         self._mode = mode
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answer: asyncio.Future[dict[str, Any]] | None = None
+        self._last_told = ""
         self._last_answer = ""
         """The type of the application's answer to what it was told last; empty while it owes one."""
         self._task: asyncio.Task[None] | None = None
@@ -97,7 +98,7 @@ class Lifespan:
 
     async def _tell(self, event: str) -> dict[str, Any]:
         self._answer = asyncio.get_running_loop().create_future()
-        self._last_answer = ""
+        self._last_told, self._last_answer = event, ""
         self._events.put_nowait({"type": event})
         return await self._answer
 
@@ -122,6 +123,8 @@ class Lifespan:
             self._resolve({"type": "ended"})
 
     async def _send(self, event: dict[str, Any]) -> None:
+        if event["type"] == "lifespan.startup.complete" and self._last_told == "lifespan.shutdown":
+            return  # the start was given up in the meantime; the next thing it receives is the shutdown
         if event["type"].startswith("lifespan."):
             self._resolve(event)
 

@@ -145,4 +145,4 @@ def _end_timer(stream: Stream) -> None:
 def describe(stream: Stream) -> str:
     """The exchange in one line for the log."""
     scope = stream.scope
-    return f"{scope.get('method', 'WebSocket')} {scope['path']!r} from {scope['client']}"
+    return f"{scope.get('method', 'WebSocket')} {scope.get('path')!r} from {stream.client}"

@@ -146,17 +146,18 @@ class Site:
         """One line in the access log for a response that is complete."""
         if self.action_logger is not None:
             scope, response = stream.scope, stream.response
-            bodiless = response is None or response.status in BODILESS or scope.get("method") == "HEAD"
+            head_only = isinstance(stream, HTTPStream) and stream.head_only
+            bodiless = response is None or response.status in BODILESS or head_only
             self.log_response(
                 target=target.decode("latin-1"),
                 method=scope.get("method", "GET"),
-                client=scope["client"],
+                client=stream.client,
                 status=response.status if response is not None else 0,
                 size=0 if bodiless else stream.sent,
                 time_taken=self.clock() - stream.started_at,
                 http_version=scope.get("http_version", "1.1"),
                 scheme=scope.get("scheme", "http"),
-                request_headers=scope["headers"],
+                request_headers=scope.get("headers", []),
                 response_headers=response.headers if response is not None else [],
             )
 
@@ -210,10 +211,10 @@ class Site:
         if self.action_logger is not None:
             scope = stream.scope
             details = {
-                "path": scope["raw_path"].decode("latin-1"),
-                "client": _address(scope["client"]),
+                "path": scope.get("raw_path", b"-").decode("latin-1"),
+                "client": _address(stream.client),
                 "http_version": scope.get("http_version", "1.1"),
-                "request_headers": scope["headers"],
+                "request_headers": scope.get("headers", []),
             }
             self._log("websocket", action, details)
         if action == "disconnected":

@@ -156,9 +156,9 @@ class WebSocketConnection(WebSocketReader):
         self.failedByMe = True
         limit = self._limit_of(code, reason)
         if limit:
-            self.site.limit_fired(limit, self.stream.scope["client"])
+            self.site.limit_fired(limit, self.stream.client)
         else:
-            logger.info("WebSocket from %s closed with %s: %s", self.stream.scope["client"], code, reason)
+            logger.info("WebSocket from %s closed with %s: %s", self.stream.client, code, reason)
         if self.state == OPEN:
             self._write_close(code, closecodes.reason_bytes(reason))
         self._end(closecodes.ABNORMAL, reason)
@@ -263,7 +263,7 @@ class WebSocketConnection(WebSocketReader):
         if self._ends:
             self.transport.abortConnection()
         elif now >= self._lives_until:
-            logger.info("WebSocket from %s closed: it reached websocket_timeout", self.stream.scope["client"])
+            logger.info("WebSocket from %s closed: it reached websocket_timeout", self.stream.client)
             self.stream.close_with(closecodes.NORMAL)
         elif self._reading_paused or self.write_paused:
             self._pinged_at = 0.0
@@ -273,7 +273,7 @@ class WebSocketConnection(WebSocketReader):
             if due > now:
                 self._look_in(due - now, now)
             else:
-                logger.info("WebSocket from %s dropped: no pong in ping_timeout", self.stream.scope["client"])
+                logger.info("WebSocket from %s dropped: no pong in ping_timeout", self.stream.client)
                 self.transport.abortConnection()
         elif self._heard_at + interval > now:
             self._pinged_at = 0.0

@@ -133,7 +133,7 @@ class WebSocketReader(Outflow):
     def _wait_for_turn(self) -> None:
         if not self._waits:
             self._waits = True
-            client = self.stream.scope["client"]
+            client = self.stream.client
             self.site.turns.wait(client[0] if client else None, self._take_turn)
 
     def _take_turn(self) -> None:

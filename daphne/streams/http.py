@@ -61,9 +61,11 @@ class HTTPStream:
         "_trailer_fields",
         "_trailers_follow",
         "_window",
+        "client",
         "complete",
         "disconnected",
         "half_closed",
+        "head_only",
         "in_line",
         "in_turn",
         "response",
@@ -88,6 +90,9 @@ class HTTPStream:
     ) -> None:
         """`window`: unread body bytes at which reading pauses. `event_size`: size of body events, or None."""
         self.scope = scope
+        # The application may do to its scope what it likes; the server goes on by these.
+        self.client: Any = scope["client"]
+        self.head_only = scope["method"] == "HEAD"
         self.task: asyncio.Task[None] | None = None
         self.timer: Deadline | None = None
         """The time limit of the whole exchange, where there is one."""
@@ -310,7 +315,7 @@ class HTTPStream:
             self._check_length(head, size, False)
         self._steps = _SENDING_FILE
         self.wire.respond(self, head, b"", True)
-        return self.scope["method"] != "HEAD" and not head.bodiless
+        return not (self.head_only or head.bodiless)
 
     def end_file(self) -> None:
         """All of the file is on its way."""
@@ -349,7 +354,7 @@ class HTTPStream:
         """Never a byte more than Content-Length (RFC 9110 section 8.6), nor less in a complete response."""
         declared = head.content_length
         assert declared is not None
-        if self.scope.get("method") == "HEAD" or head.bodiless:
+        if self.head_only or head.bodiless:
             return
         if total > declared:
             raise ApplicationError(f"Body of at least {total} bytes for a Content-Length of {declared}")

@@ -63,6 +63,9 @@ class WebSocketStream:
         "disconnected", once each.
         """
         self.scope = scope
+        # The application may do to its scope what it likes; the server goes on by these.
+        self.client: Any = scope["client"]
+        self._offered = tuple(scope["subprotocols"])
         self.task: asyncio.Task[None] | None = None
         self.timer: Deadline | None = None
         self.response: ResponseHead | None = None
@@ -192,7 +195,7 @@ class WebSocketStream:
         return ApplicationError(f"Unexpected event {event['type']!r} {_WHERE[id(self._steps)]}")
 
     def _accept(self, event: Event) -> None:
-        subprotocol, headers = check_accept(event, self.scope["subprotocols"], self._subprotocols)
+        subprotocol, headers = check_accept(event, self._offered, self._subprotocols)
         self._stop_waiting()
         self._steps = _OPEN
         self._log("connected", self)

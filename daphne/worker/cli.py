@@ -142,6 +142,7 @@ class _Process:
             **own,
         )
         self._signalled = False
+        self._starting: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -156,7 +157,11 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._signal)
         try:
-            await self._worker.start()
+            self._starting = self._spawn(self._worker.start())
+            await asyncio.wait([self._starting])
+            if self._starting.cancelled():  # by a signal
+                return
+            self._starting.result()
             log.info(
                 "Worker of %s takes work from %s over %s.", self._names[1], self._listing(), self._names[0]
             )
@@ -178,9 +183,12 @@ class _Process:
             return
         self._signalled = True
         log.info("The worker takes no more work, and ends when what runs has ended")
+        if self._starting is not None:
+            self._starting.cancel()  # if it is still under way
         self._spawn(self._worker.drain())
 
-    def _spawn(self, coroutine: Any) -> None:
+    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

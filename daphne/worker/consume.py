@@ -86,8 +86,15 @@ class Worker:
         self._own_reader: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start the application. Raises `errors.LifespanError` when it does not want to."""
-        await self._lifespan.startup()
+        """Start the application. Raises `errors.LifespanError` when it does not want to.
+
+        A start that is cancelled lets it end what it has begun, within the drain timeout, and shuts it down.
+        """
+        try:
+            await self._lifespan.startup()
+        except asyncio.CancelledError:
+            await self._lifespan.shutdown(self._drain_timeout)
+            raise
         self.state = self._lifespan.state
         self._started = True
 

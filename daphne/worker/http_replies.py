@@ -88,7 +88,7 @@ class HTTPReplies(ApplicationRun):
             self._steps = _SENDING
         else:
             self._steps = _TRAILING if self._trailers else _DONE
-            if self._waiter is not None:
+            if self._arrival is not None:
                 self.wake()
         reply = messages.response_reply(start, content, more)
         if start is not None and more and self.front_end is not None:

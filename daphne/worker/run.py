@@ -18,6 +18,7 @@ from daphne.layers.messages import Event
 from daphne.layers.names import sending_queue
 from daphne.layers.sending import Abandoned
 from daphne.layers.window import Confirmations, Window
+from daphne.streams.signal import Signal
 
 if TYPE_CHECKING:
     from daphne.worker.consume import Worker
@@ -30,7 +31,7 @@ class ApplicationRun:
     """One run of the application: events for it, replies from it."""
 
     __slots__ = (
-        *("_events", "_waiter", "busy", "confirmations", "end", "first", "front_end", "gone", "local"),
+        *("_arrival", "_events", "busy", "confirmations", "end", "first", "front_end", "gone", "local"),
         *("reply_channel", "task", "too_large", "window", "worker"),
     )
 
@@ -54,7 +55,7 @@ class ApplicationRun:
         self.end: asyncio.TimerHandle | None = None
         """When the application is cancelled, once its client has gone."""
         self._events: list[Event] = []  # a window full at most, and none for most requests
-        self._waiter: asyncio.Future[None] | None = None
+        self._arrival: Signal | None = None
         self.front_end: FrontEnd | None = None
         """The daphne process that holds the connection; None for one with classic messages only."""
         if EXTRA in message:
@@ -129,16 +130,15 @@ class ApplicationRun:
 
     def wake(self) -> None:
         """Let `receive()` look again."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._arrival is not None:
+            self._arrival.fire()
 
     async def wait(self) -> None:
-        """Wait until something has happened that `receive()` may want to know."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        """Wait until something has happened that `receive()` may want to know. Any number may wait: one task
+        of an event stream for the end, another for a moment."""
+        if self._arrival is None:
+            self._arrival = Signal(asyncio.get_running_loop())
+        await self._arrival.waiter()
 
     def message(self, message: Message) -> None:
         """Take what the front end says for this connection."""

@@ -63,13 +63,13 @@ class WebSocketRun(ApplicationRun):
         self._denial: Event | None = None
         self._draining = False
         self._steps = _CONNECTING
-        self._offered: list[str] = []
+        self._offered: tuple[str, ...] = ()
         """The subprotocols that the client offers."""
 
     async def run(self) -> None:
         """Run the application; then hand the connection over, or close it."""
         scope = messages_websocket.websocket_scope(self.first, self.worker.state)
-        self._offered = scope["subprotocols"]
+        self._offered = tuple(scope["subprotocols"])
         if self.front_end is not None:
             scope["extensions"]["daphne.state"] = {"max_size": STATE_SIZE}
             scope["extensions"]["daphne.worker_loss"] = self._loss

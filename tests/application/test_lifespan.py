@@ -181,5 +181,25 @@ def test_an_application_that_lingers_after_its_shutdown_is_cancelled(loop: Clock
     loop.run(lifespan.shutdown(), within=2)
 
 
+def test_a_start_that_is_given_up_ends_with_the_whole_shutdown(loop: ClockLoop) -> None:
+    told: list[str] = []
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        told.append((await receive())["type"])
+        await asyncio.sleep(5)
+        await send(COMPLETE)
+        told.append((await receive())["type"])
+        await asyncio.sleep(5)
+        await send(SHUT_DOWN)
+        told.append("done")
+
+    lifespan = Lifespan(slow, "on")
+    starting = loop.create_task(lifespan.startup())
+    loop.advance(1)
+    starting.cancel()
+    loop.run(lifespan.shutdown(), within=10)
+    assert told == ["lifespan.startup", "lifespan.shutdown", "done"]
+
+
 def test_shutdown_without_a_start(loop: ClockLoop) -> None:
     loop.run(Lifespan(Application(), "on").shutdown())

@@ -152,6 +152,17 @@ async def asks_in_vain(scope: Any, receive: Any, send: Any) -> list[str]:
     return [(await receive())["type"]]
 
 
+async def listens_twice(scope: Any, receive: Any, send: Any) -> list[str]:
+    """One task waits for the end, another looks whether it is there: an event stream does that."""
+    await read(receive)
+    listener, look = asyncio.ensure_future(receive()), asyncio.ensure_future(receive())
+    await asyncio.sleep(0.01)
+    look.cancel()
+    await send(start())
+    await send(body(b"done"))
+    return [(await listener)["type"]]
+
+
 async def streams_much(scope: Any, receive: Any, send: Any) -> None:
     await send(start())
     for _ in range(3):
@@ -168,6 +179,19 @@ async def wrong_then_right(scope: Any, receive: Any, send: Any) -> str:
         await send(body(b"recovered"))
         return type(error).__mro__[2].__name__
     return "accepted"
+
+
+async def forgets_its_scope(scope: Any, receive: Any, send: Any) -> None:
+    scope.clear()
+    await send(start())
+    await send(body(b"forgotten"))
+
+
+async def makes_it_a_get(scope: Any, receive: Any, send: Any) -> None:
+    """As what serves HEAD with the same code as GET, and drops the body."""
+    scope["method"] = "GET"
+    await send(start(200, (b"content-length", b"5"), (b"x", b"y")))
+    await send(body())
 
 
 async def hints_wrongly(scope: Any, receive: Any, send: Any) -> None:
@@ -247,6 +271,8 @@ HTTP: dict[str, Scenario] = {
     "head": Scenario(
         sends(start(200, (b"x", b"y")), body(b"nobody sees")), Answer(200, [(b"x", b"y")]), Request("HEAD")
     ),
+    "head-as-get": Scenario(makes_it_a_get, Answer(200, [(b"x", b"y")]), Request("HEAD")),
+    "scope-forgotten": Scenario(forgets_its_scope, Answer(200, [], b"forgotten")),
     "echo": Scenario(echoes, Answer(200, [(b"x-size", b"5")], b"hello"), Request("POST", pieces=[b"hello"])),
     "echo-nothing": Scenario(echoes, Answer(200, [(b"x-size", b"0")]), Request("POST")),
     "echo-pieces": Scenario(
@@ -288,6 +314,7 @@ HTTP: dict[str, Scenario] = {
     ),
     "stream": Scenario(streams, Answer(200, [(b"content-type", b"text/plain")], b"0,1,2,3,4,5,6,7,8,9,")),
     "stream-much": Scenario(streams_much, Answer(200, [], BIG * 3)),
+    "listens-twice": Scenario(listens_twice, Answer(200, [], b"done"), seen=["http.disconnect"]),
     "disconnect": Scenario(asks_in_vain, Answer(200, [], b"done"), seen=["http.disconnect"]),
     "raises": Scenario(raises, ERROR),
     "exits": Scenario(exits, ERROR),
@@ -368,6 +395,19 @@ async def talks(scope: Any, receive: Any, send: Any) -> Any:
     return event["code"], event.get("reason", "")
 
 
+async def hears_at_once(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    receiving = [asyncio.ensure_future(receive()) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    await send(ACCEPT)
+    for task in receiving:
+        await task
+    await send(
+        {"type": "websocket.send", "text": "".join(sorted(task.result()["text"] for task in receiving))}
+    )
+    await send({"type": "websocket.close"})
+
+
 async def notes_handshake(scope: Any, receive: Any, send: Any) -> Any:
     await receive()
     await send({**ACCEPT, "subprotocol": scope["subprotocols"][-1]})
@@ -385,6 +425,14 @@ async def accepts_and_raises(scope: Any, receive: Any, send: Any) -> None:
 async def accepts_and_returns(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send(ACCEPT)
+
+
+async def forgets_its_handshake(scope: Any, receive: Any, send: Any) -> None:
+    scope["subprotocols"].clear()
+    scope.clear()
+    await receive()
+    await send({**ACCEPT, "subprotocol": "b"})
+    await send({"type": "websocket.close"})
 
 
 async def accepts_and_exits(scope: Any, receive: Any, send: Any) -> None:
@@ -421,6 +469,7 @@ WEBSOCKET: dict[str, Talk] = {
         seen=(3001, "bye"),
     ),
     "echo-big": Talk(talks, [BIG, "é" * 200_000, CLOSE], [BIG, "é" * 200_000, CLOSED], seen=(1000, "")),
+    "hears-at-once": Talk(hears_at_once, ["a", "b", "c"], ["abc", CLOSED]),
     "no-code": Talk(talks, [("close", None, "")], [("closed", 1005, "")], seen=(1005, "")),
     "greets": Talk(says(ACCEPT, text("one"), text("two")), [CLOSE], ["one", "two", CLOSED], seen=1000),
     "closes": Talk(
@@ -449,6 +498,13 @@ WEBSOCKET: dict[str, Talk] = {
     "denies-with-bad-fields": Talk(says(denial(401, (b"x", 1)), denial_body(b"")), [], [("refused", 500)]),
     "accepts-with-bad-fields": Talk(says({**ACCEPT, "headers": [("x", b"y")]}), [], [("refused", 500)]),
     "accepts-what-was-not-offered": Talk(says({**ACCEPT, "subprotocol": "x"}), [], [("refused", 500)]),
+    "scope-forgotten": Talk(
+        forgets_its_handshake,
+        [],
+        [CLOSED],
+        [(b"sec-websocket-protocol", b"a, b")],
+        [(b"sec-websocket-protocol", b"b")],
+    ),
     "exits-first": Talk(exits, [], [("refused", 500)]),
     "exits": Talk(accepts_and_exits, [], [FAILED]),
     "cancels-itself": Talk(cancels_itself, [], [("refused", 500)]),

@@ -102,6 +102,29 @@ def test_a_log_that_fails_takes_no_connection_with_it(serve: Serve, caplog: pyte
     assert caplog.text.count("No space left on device") >= 2
 
 
+def test_a_scope_that_its_application_has_emptied(serve: Serve) -> None:
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        scope.clear()
+        await answering()(scope, receive, send)
+
+    bench = serve(application)
+    connection = bench.exchange(request(), request("GET", "/", "Connection: close"))
+    assert len(responses(connection)) == 2 and connection.ended
+    assert [details["client"] for _, _, details in bench.actions] == ["127.0.0.1:50000"] * 2
+
+
+def test_an_empty_scope_of_a_websocket(serve: Serve) -> None:
+    told = Told()
+    bench = serve(told)
+    connection = bench.exchange(handshake("/chat", []))
+    told.scopes[0].clear()
+    bench.loop.run(told.sends[0]({"type": "websocket.accept"}))
+    connection.reset()
+    told.finish()
+    bench.loop.settle()
+    assert [details["client"] for _, _, details in bench.actions] == ["127.0.0.1:50000"] * 3
+
+
 def test_a_limit_is_named_once_a_second(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     bench = serve(echo, max_body_size=1)
     big = request("POST", "/", body=b"xx")

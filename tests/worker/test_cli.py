@@ -82,6 +82,26 @@ def test_a_signal_ends_it_in_order(start, number):
     assert "takes no more work" in worker.output
 
 
+async def endless_start(scope, receive, send):
+    """An application whose start-up comes to no end."""
+    await receive()
+    print("it starts", flush=True)
+    await asyncio.sleep(1000)
+
+
+def test_a_signal_during_the_start_ends_it_in_time(tmp_path):
+    command = [sys.executable, "-m", "daphne.worker", "--drain-timeout", "1"]
+    worker = Process([*command, LAYER, "tests.worker.test_cli:endless_start"], tmp_path / "log")
+    try:
+        worker.wait_for(re.compile("it starts"))
+        worker.popen.send_signal(signal.SIGTERM)
+        assert worker.popen.wait(20) == 0
+        assert "did not shut down in time" in worker.output
+    finally:
+        worker.popen.kill()
+        worker.popen.wait()
+
+
 async def stubborn(scope, receive, send):
     """An application that shuts down when it pleases."""
     assert scope["type"] == "lifespan"

@@ -249,12 +249,30 @@ def request_event(body: bytes, more: bool) -> Event:
 # What the worker answers: events in, replies out
 
 
+def checked_start(event: Event) -> Event:
+    """What an application says at the start of a response. ApplicationError for what is of a wrong type, as
+    the streams raise it; what the values may be, they judge.
+    """
+    status = event.get("status")
+    if type(status) is not int:
+        raise ApplicationError(f"Status expected to be `int`, but got `{type(status)}`")
+    if not 200 <= status <= 999:
+        raise ApplicationError(f"Status {status} is no final status code (200 to 999)")
+    return {
+        "status": status,
+        "headers": plain_pairs(event.get("headers") or ()),
+        "trailers": bool(event.get("trailers", False)),
+    }
+
+
 def response_reply(start: Event | None, content: bytes, more: bool) -> Message:
-    """A part of a response's body; with `start`, the first, which has status and header fields too."""
+    """A part of a response's body; with `start`, from `checked_start`, the first, which has status and header
+    fields too.
+    """
     reply: Message = {"content": content, EXTRA: {}}
     if start is not None:
         reply["status"] = start["status"]
-        reply["headers"] = plain_pairs(start.get("headers", ()))
+        reply["headers"] = start["headers"]
         if start.get("trailers"):
             reply[EXTRA]["trailers"] = True
     if more:
@@ -263,15 +281,30 @@ def response_reply(start: Event | None, content: bytes, more: bool) -> Message:
 
 
 def plain_pairs(headers: Iterable[Any]) -> list[tuple[bytes, bytes]]:
-    """Header fields as an application gives them: any pairs of what can be bytes."""
+    """Header fields as an application gives them: any pairs of what is bytes in some way. ApplicationError for all
+    else.
+    """
     return [
-        field if type(field) is tuple and type(field[0]) is type(field[1]) is bytes else _plain_pair(*field)
+        field
+        if type(field) is tuple and len(field) == 2 and type(field[0]) is type(field[1]) is bytes
+        else _plain_pair(field)
         for field in headers
     ]
 
 
-def _plain_pair(name: Any, value: Any) -> tuple[bytes, bytes]:
-    return bytes(name), bytes(value)
+def _plain_pair(field: Any) -> tuple[bytes, bytes]:
+    try:
+        name, value = field
+    except (TypeError, ValueError):
+        raise ApplicationError(f"Header {field!r} is not a pair of name and value") from None
+    return plain_bytes(name, "Header name"), plain_bytes(value, "Header value")
+
+
+def plain_bytes(given: Any, what: str) -> bytes:
+    """`given` as bytes; ApplicationError, which says `what` it is, for what is none."""
+    if not isinstance(given, bytes | bytearray | memoryview):
+        raise ApplicationError(f"{what} {given!r:.80} expected to be `bytes`, but got `{type(given)}`")
+    return bytes(given)
 
 
 def file_reply(start: Event, path: Any) -> Message:
@@ -284,10 +317,10 @@ def file_reply(start: Event, path: Any) -> Message:
 
 def trailers_reply(event: Event) -> Message:
     """`http.response.trailers` as a reply."""
-    fields = plain_pairs(event.get("headers", ()))
+    fields = plain_pairs(event.get("headers") or ())
     return {EXTRA: {"trailer_fields": fields, "more_trailers": bool(event.get("more_trailers", False))}}
 
 
 def early_hints_reply(event: Event) -> Message:
     """`http.response.early_hint` as a reply."""
-    return {EXTRA: {"early_hints": [bytes(link) for link in event.get("links", ())]}}
+    return {EXTRA: {"early_hints": [plain_bytes(link, "Link") for link in event.get("links") or ()]}}

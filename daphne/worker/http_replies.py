@@ -57,11 +57,8 @@ class HTTPReplies(ApplicationRun):
         return step(self, event)
 
     def _started(self, event: Event) -> None:
-        status = event.get("status")
-        if type(status) is not int:
-            raise ApplicationError(f"Status expected to be `int`, but got `{type(status)}`")
-        self._trailers = bool(event.get("trailers", False))
-        self._start = event
+        self._start = messages.checked_start(event)
+        self._trailers = self._start["trailers"]
         self._steps = _STARTED
 
     def _body(self, event: Event) -> Pending | None:

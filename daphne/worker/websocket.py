@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from daphne.errors import ApplicationError, ClientDisconnected
-from daphne.layers import messages_websocket
+from daphne.layers import messages, messages_websocket
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event
@@ -43,6 +43,7 @@ class WebSocketRun(ApplicationRun):
             "_draining",
             "_in_hand",
             "_loss",
+            "_offered",
             "_steps",
         ),
     )
@@ -58,11 +59,14 @@ class WebSocketRun(ApplicationRun):
         self._loss: dict[str, str] = {"action": "resume"}
         self._denial: Event | None = None
         self._draining = False
+        self._offered: tuple[str, ...] = ()
+        """The subprotocols that the client offers."""
         self._steps = _CONNECTING
 
     async def run(self) -> None:
         """Run the application; then hand the connection over, or close it."""
         scope = messages_websocket.websocket_scope(self.first, self.worker.state)
+        self._offered = tuple(scope["subprotocols"])
         if self.front_end is not None:
             scope["extensions"]["daphne.state"] = {"max_size": STATE_SIZE}
             scope["extensions"]["daphne.worker_loss"] = self._loss
@@ -98,7 +102,7 @@ class WebSocketRun(ApplicationRun):
     async def _refuse(self) -> None:
         extra = self.first.get(EXTRA) or {}
         if "websocket.http.response" in extra.get("extensions", "").split():
-            start = {"status": 500, "headers": PAGE_HEADERS}
+            start = {"status": 500, "headers": list(PAGE_HEADERS)}
             await self.last_word(messages_websocket.denial_reply(start, error_page(500), False))
         else:
             await self.last_word({"close": True})
@@ -189,6 +193,9 @@ class WebSocketRun(ApplicationRun):
         await step(self, event)
 
     async def _accept(self, event: Event) -> None:
+        wanted, offered = event.get("subprotocol"), self._offered
+        if wanted and wanted not in offered:
+            raise ApplicationError(f"Subprotocol {wanted!r} was not offered by the client")
         reply = messages_websocket.accept_reply(event)
         reply[EXTRA].update(self._news())
         if self.front_end is not None:
@@ -220,10 +227,13 @@ class WebSocketRun(ApplicationRun):
         code = closecodes.NORMAL if code is None else code
         if type(code) is not int or not closecodes.may_be_sent(code):
             raise ApplicationError(f"Close code {code!r} may not be sent (RFC 6455 section 7.4)")
+        reason = event.get("reason") or ""
+        if not isinstance(reason, str):
+            raise ApplicationError(f"Close reason expected to be `str`, but got `{type(reason)}`")
         if self._draining:
             return  # an application's last word to a connection that it has lost already; the client keeps it
         self._steps = _CLOSED
-        await self.reply(messages_websocket.close_reply(code, event.get("reason") or ""))
+        await self.reply(messages_websocket.close_reply(code, reason))
 
     async def _reject(self, event: Event) -> None:
         self._steps = _CLOSED
@@ -231,16 +241,15 @@ class WebSocketRun(ApplicationRun):
         await self.reply({"close": code if type(code) is int and closecodes.may_be_sent(code) else True})
 
     async def _deny(self, event: Event) -> None:
-        if type(event.get("status")) is not int:
-            raise ApplicationError(f"Status expected to be `int`, but got `{type(event.get('status'))}`")
-        self._denial = event
+        self._denial = messages.checked_start(event)
         self._steps = _DENYING
 
     async def _deny_body(self, event: Event) -> None:
+        body = messages.plain_bytes(event.get("body", b""), "Body")
         start, self._denial = self._denial, None
         more = bool(event.get("more_body", False))
         self._steps = _DENYING if more else _CLOSED
-        await self.reply(messages_websocket.denial_reply(start, bytes(event.get("body", b"")), more))
+        await self.reply(messages_websocket.denial_reply(start, body, more))
 
     async def _save_state(self, event: Event) -> None:
         """`daphne.state`: what the next worker finds in `scope["extensions"]["daphne.resume"]["state"]`."""

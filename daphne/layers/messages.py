@@ -281,9 +281,7 @@ def response_reply(start: Event | None, content: bytes, more: bool) -> Message:
 
 
 def plain_pairs(headers: Iterable[Any]) -> list[tuple[bytes, bytes]]:
-    """Header fields as an application gives them: any pairs of what is bytes in some way. ApplicationError for all
-    else.
-    """
+    """Header fields as an application gives them: pairs of what is bytes in some way, or ApplicationError."""
     return [
         field
         if type(field) is tuple and len(field) == 2 and type(field[0]) is type(field[1]) is bytes

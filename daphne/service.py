@@ -140,8 +140,7 @@ class Service:
 
     def _pause_ports(self) -> None:
         for port in self.ports:
-            if hasattr(port, "pauseAccepting"):
-                port.pauseAccepting()
+            _call_one_of(port, "pauseAccepting", "stopReading")
 
     def _retry_soon(self) -> None:
         assert self.site is not None
@@ -158,8 +157,7 @@ class Service:
             return
         try:
             for port in self.ports:
-                if hasattr(port, "resumeAccepting"):
-                    port.resumeAccepting()
+                _call_one_of(port, "resumeAccepting", "startReading")
         except OSError as problem:  # it takes a descriptor
             logger.error("Cannot accept connections yet: %s", problem)
             self._retry_soon()
@@ -232,6 +230,14 @@ class Service:
 def _is_socket(connection: Any) -> bool:
     stream = connection.stream
     return stream is not None and stream.kind == "websocket"
+
+
+def _call_one_of(port: Any, *names: str) -> None:
+    """Call the first of these methods that a port has: ours, or that of Twisted's own."""
+    for name in names:
+        if hasattr(port, name):
+            getattr(port, name)()
+            return
 
 
 def _say_listening(endpoint: str, port: Any) -> None:

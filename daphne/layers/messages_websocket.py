@@ -129,7 +129,7 @@ def _close(close: bool | int, extra: Message, connecting: bool) -> Event:
     if connecting:
         return {"type": "websocket.close"}
     event: Event = {"type": "websocket.close", "code": 1000 if close is True else int(close)}
-    if "reason" in extra:
+    if type(extra.get("reason")) is str:
         event["reason"] = extra["reason"]
     return event
 

@@ -211,17 +211,20 @@ class Workers:
         if worker.watch is not None:
             worker.watch.cancel()
         if worker.inboxes:
-            log.warning("Worker %s %s; it had %d connections", worker.prefix, why, len(worker.inboxes))
-            self._spawn(self._bury(worker))
+            self._spawn(self._bury(worker, why))
         self._untaken.worker_died()
 
-    async def _bury(self, worker: KnownWorker) -> None:
+    async def _bury(self, worker: KnownWorker, why: str) -> None:
         self._sender.abandon(worker.prefix)
         try:
             untaken = await self._take_back(worker.prefix)
             # If it is not dead but was frozen, it shall end what it believes to have.
             await self._sender.try_send(worker.prefix + CONTROL, {"type": "daphne.lost"})
         finally:
+            # Only now: what it said to those it has handed over may come later than its goodbye, and they may
+            # have gone to others since.
+            if worker.inboxes:
+                log.warning("Worker %s %s; it had %d connections", worker.prefix, why, len(worker.inboxes))
             for inbox in list(worker.inboxes):
                 self.release(inbox)
                 inbox.put(Lost(untaken.get(inbox.local)))

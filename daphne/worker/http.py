@@ -60,7 +60,7 @@ class HTTPRun(HTTPReplies):
         if self.begun:
             await self.last_word({EXTRA: {"abort": True}})
             return
-        start = {"status": 500, "headers": PAGE_HEADERS}
+        start = {"status": 500, "headers": list(PAGE_HEADERS)}
         with contextlib.suppress(ClientDisconnected):
             await self.reply(messages.response_reply(start, error_page(500), False))
 

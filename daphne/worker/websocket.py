@@ -105,7 +105,7 @@ class WebSocketRun(ApplicationRun):
     async def _refuse(self) -> None:
         extra = self.first.get(EXTRA) or {}
         if "websocket.http.response" in extra.get("extensions", "").split():
-            start = {"status": 500, "headers": PAGE_HEADERS}
+            start = {"status": 500, "headers": list(PAGE_HEADERS)}
             await self.last_word(messages_websocket.denial_reply(start, error_page(500), False))
         else:
             await self.last_word({"close": True})

@@ -213,13 +213,14 @@ async def test_while_the_layer_is_away_nobody_counts_as_dead(busy, loop, caplog)
 
 
 @in_loop
-async def test_bye_is_believed_at_once():
+async def test_bye_is_believed_at_once(caplog):
     layer = CheckedLayer()
     async with bridged(layer) as bridge:
         client = Client(bridge, http_scope(method="POST")).request()
         worker = HandMade(layer)
         await worker.say(await worker.take(), "bye")
         assert (await client.response())[0] == 502
+    assert "has ended; it had 1 connections" in caplog.text
 
 
 @in_loop
@@ -378,8 +379,8 @@ async def test_nothing_is_left_when_all_have_ended(loop):
 
 @pytest.mark.parametrize("said", [["handover"], ["handover", "bye"], ["bye", "handover"]], ids="-".join)
 @in_loop
-async def test_what_stands_in_line_for_a_worker_that_has_ended_goes_to_the_next(said):
-    """Whatever comes first: the two travel in different queues."""
+async def test_what_stands_in_line_for_a_worker_that_has_ended_goes_to_the_next(caplog, said):
+    """Whatever comes first: the two travel in different queues. Either way it has ended in order."""
     layer = CheckedLayer(capacity=2)
     async with bridged(layer, channel_full_timeout=1000) as bridge:
         client = Client(bridge, websocket_scope())
@@ -407,3 +408,4 @@ async def test_what_stands_in_line_for_a_worker_that_has_ended_goes_to_the_next(
         assert [(await second.told())["text"] for _ in range(3)] == ["0", "1", "2"]
         client.leave()
         await client.task
+        assert "has ended" not in caplog.text

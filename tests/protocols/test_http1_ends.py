@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from daphne.protocols.turns import Turns
 from daphne.testing.sockets import handshake
 from tests.protocols.bench import Bench, Told, answering, body_of, echo, request, responses
 
@@ -229,21 +230,21 @@ def test_an_answer_reaches_a_client_whose_small_chunks_were_waiting_for_their_tu
     assert connection.at_end and not connection.was_reset
 
 
-class StandingTurns:
-    """Turns that the test gives."""
+class StandingLoop:
+    """What turns are taken from: the test takes them."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], None]] = []
 
-    def wait(self, peer: str | None, go_on: Callable[[], None]) -> None:
-        self.waiting.append(go_on)
+    def call_soon(self, turn: Callable[[], None]) -> None:
+        self.waiting.append(turn)
 
 
 def test_a_body_that_waits_for_its_turn_is_not_read_on_because_the_application_asks(serve: Serve) -> None:
     told = Told()
     bench = serve(told, read_buffer_size=1024)
-    turns = StandingTurns()
-    bench.server.service.site.turns = turns
+    turns = StandingLoop()
+    bench.server.service.site.turns = Turns(cast(Any, turns), lambda: 0.0)
     connection = bench.exchange(request("POST", "/", CHUNKED) + b"1\r\nx\r\n" * 2000)
     while turns.waiting:
         turns.waiting.pop()()

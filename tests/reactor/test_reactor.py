@@ -81,6 +81,52 @@ assert reactor is before and reactor.loop is loop
     assert output(script) == "LoopReactor asyncio"
 
 
+def test_on_twisted_s_own_reactor_connections_beyond_the_most_wait() -> None:
+    script = """
+import asyncio
+from twisted.internet import asyncioreactor
+asyncioreactor.install(asyncio.new_event_loop())
+
+import daphne
+from daphne.settings import Settings
+from twisted.internet import defer, task
+
+async def application(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+async def ask(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port.getHost().port)
+    writer.write(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+    return asyncio.ensure_future(reader.readuntil(b"hello")), writer
+
+async def main():
+    ports, stop = asyncio.get_running_loop().create_future(), asyncio.Event()
+    settings = Settings(port=0, lifespan="off", max_connections=1)
+    server = asyncio.create_task(
+        daphne.serve(application, settings, shutdown_event=stop, listening=ports.set_result)
+    )
+    [port] = await ports
+    first, held = await ask(port)
+    await first
+    second, other = await ask(port)
+    await asyncio.wait([second], timeout=0.3)
+    print(type(port).__name__, second.done(), end=" ")
+    held.close()
+    await second
+    other.close()
+    stop.set()
+    await server
+    print("served")
+
+def start(reactor):
+    return defer.Deferred.fromFuture(asyncio.ensure_future(main()))
+
+task.react(lambda reactor: task.deferLater(reactor, 0, start, reactor))
+"""
+    assert output(script) == "Port False served"
+
+
 def test_another_reactor_is_an_error_that_says_why() -> None:
     done = run(
         "from twisted.internet import selectreactor; selectreactor.install();"

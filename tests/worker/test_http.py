@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
-from daphne.errors import ClientDisconnected, MessageTooLarge
+from daphne.errors import ApplicationError, ClientDisconnected, MessageTooLarge
 from daphne.layers.memory import ChannelLayer
 from tests.layers.driver import CheckedLayer, Client, bridged, empty, http_scope, in_loop, one, until, working
 
@@ -498,3 +499,30 @@ async def test_a_reply_that_is_too_large_for_the_layer_ends_the_response(begun, 
         assert raised
         # The stream answers 500 where nothing has been sent, and cuts what has begun.
         assert [event.get("body") for event in client.sent] == ([None, b"a"] if begun else [])
+
+
+@in_loop
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ({"headers": [("x", "y")]}, "Header name 'x' expected to be `bytes`, but got `<class 'str'>`"),
+        ({"headers": [(b"x", 5)]}, "Header value 5 expected to be `bytes`"),
+        ({"headers": [(b"x", b"y", b"z")]}, "is not a pair of name and value"),
+        ({"status": 99}, "Status 99 is no final status code"),
+        ({"status": "200"}, "Status expected to be `int`"),
+        ({"type": "http.response.early_hint", "links": ["x"]}, "Header value 'x' expected to be `bytes`"),
+    ],
+)
+async def test_what_cannot_be_sent_raises_at_once_as_in_the_server_itself(event, says):
+    """It made every client wait for --http-timeout: the response counted as sent."""
+
+    async def application(scope, receive, send):
+        with pytest.raises(ApplicationError, match=re.escape(says)):
+            await send({"type": "http.response.start", "status": 200, **event})
+        if scope["path"] == "/again":
+            await answer(send, b"good")
+
+    layer = CheckedLayer()
+    async with bridged(layer) as bridge, working(layer, application):
+        assert (await Client(bridge, http_scope()).request().response())[0] == 500
+        assert await Client(bridge, http_scope("/again")).request().response() == (200, b"good")

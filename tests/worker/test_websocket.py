@@ -144,6 +144,40 @@ async def test_events_out_of_place_raise_in_the_application():
 
 
 @in_loop
+@pytest.mark.parametrize(
+    ("accepted", "event", "says"),
+    [
+        (False, {"type": "websocket.accept", "subprotocol": "c"}, "Subprotocol 'c' was not offered"),
+        (
+            False,
+            {"type": "websocket.accept", "headers": [("x", "y")]},
+            "Header name 'x' expected to be `bytes`",
+        ),
+        (False, {"type": "websocket.http.response.start", "status": 42}, "Status 42 is no final status code"),
+        (True, {"type": "websocket.close", "reason": 5}, "Close reason expected to be `str`"),
+    ],
+)
+async def test_what_cannot_be_sent_raises_and_changes_nothing(accepted, event, says):
+    """A reason that is no text left the client with an open socket that nobody had."""
+
+    async def application(scope, receive, send):
+        await receive()
+        if accepted:
+            await send({"type": "websocket.accept"})
+        with pytest.raises(ApplicationError, match=says):
+            await send(event)
+        if not accepted:
+            await send({"type": "websocket.accept", "subprotocol": ""})
+        await send({"type": "websocket.send", "text": "as before"})
+
+    layer = CheckedLayer()
+    async with bridged(layer) as bridge, working(layer, application):
+        client = Client(bridge, websocket_scope(subprotocols=["a", "b"]))
+        await client.task
+    assert client.texts() == ["as before"] and client.sent[-1]["code"] == 1000
+
+
+@in_loop
 async def test_an_application_that_does_not_receive_stops_the_reading_of_the_client():
     go_on = asyncio.Event()
     seen = []

@@ -22,7 +22,7 @@ BACKLOG_LIMIT = 32 * 1024 * 1024
 classic consumer cannot be told to wait, and one slow client must not fill the memory."""
 
 _LOOK_EVERY = 32
-"""Untaken replies between two looks at how many bytes they hold."""
+"""Replies between two looks at how many bytes the untaken ones hold."""
 
 CONTROL = "control"
 """The local part of the name on which workers speak to the process, not to one of its connections."""
@@ -73,6 +73,10 @@ class Inbox:
         """The worker that has taken the connection; None before that, and for classic consumers always."""
         self._loop = loop
         self._messages: list[Any] = []  # one at most, unless the client is slow
+        self._looked_at = 0
+        """How many replies had come at the last look."""
+        self._held = 0
+        """The bytes of those that were untaken then, and at times of some that had been taken by then."""
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, message: Any) -> None:
@@ -85,9 +89,21 @@ class Inbox:
             self._waiter = None
             if not waiter.done():
                 waiter.set_result(None)
-        elif len(messages) % _LOOK_EVERY == 0 and _size(messages) > BACKLOG_LIMIT:
-            messages.clear()
-            messages.append(BacklogFull(f"{self.name}: more than {BACKLOG_LIMIT} bytes of replies wait"))
+        elif self.received >= self._looked_at + _LOOK_EVERY:
+            self._look()
+
+    def _look(self) -> None:
+        """Keep the untaken replies within bounds. Each is weighed once, and all again only where they may be
+        too much: else, the more there are, the longer each look would take."""
+        messages = self._messages
+        new = self.received - self._looked_at
+        self._looked_at = self.received
+        self._held = _size(messages[-new:]) + (self._held if len(messages) > new else 0)
+        if self._held > BACKLOG_LIMIT:
+            self._held = _size(messages)  # without what has been taken since
+            if self._held > BACKLOG_LIMIT:
+                messages.clear()
+                messages.append(BacklogFull(f"{self.name}: more than {BACKLOG_LIMIT} bytes of replies wait"))
 
     def take_now(self) -> Any:
         """The next of them if there is one, else None."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import pytest
+
 from daphne.layers import replies as module
 from daphne.layers.inbox import BACKLOG_LIMIT
 from daphne.layers.memory import ChannelLayer
@@ -152,6 +154,41 @@ async def test_many_small_replies_are_a_backlog_too():
     for _ in range(BACKLOG_LIMIT // 1024 + 32):
         inbox.put({"text": "x"})
     assert isinstance(await next_reply(inbox), BacklogFull)
+    await replies.stop()
+
+
+class Weighed(dict):
+    """A reply that counts how often somebody looks at what it holds."""
+
+    looks = 0
+
+    def values(self):
+        self.looks += 1
+        return super().values()
+
+
+@in_loop
+async def test_a_backlog_is_not_weighed_over_and_over():
+    """30,000 small replies took seconds of the event loop's time."""
+    replies = Replies(ChannelLayer(), lambda channel, message: None)
+    inbox = replies.open(replies.http_prefix)
+    waiting = [Weighed(text="x") for _ in range(BACKLOG_LIMIT // 2048)]
+    for reply in waiting:
+        inbox.put(reply)
+    assert max(reply.looks for reply in waiting) == 1
+    await replies.stop()
+
+
+@pytest.mark.parametrize("left", [1, 100])
+@in_loop
+async def test_what_has_been_taken_is_no_backlog(left):
+    replies = Replies(ChannelLayer(), lambda channel, message: None)
+    inbox = replies.open(replies.http_prefix)
+    content = bytes(BACKLOG_LIMIT // 256)
+    for number in range(1000):
+        inbox.put({"content": content, "number": number})
+        if number >= left:
+            assert inbox.take_now()["number"] == number - left
     await replies.stop()
 
 

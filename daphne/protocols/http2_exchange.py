@@ -57,7 +57,7 @@ class Exchange(SendingStream):
     _received = 0
     _continue_due = False
     _suppressed = False
-    _early = b""
+    _early: bytearray | None = None
     """What came for a WebSocket before it was accepted."""
     _writable: Signal | None = None
     _pace: Deadline | None = None
@@ -126,6 +126,8 @@ class Exchange(SendingStream):
             stream.body_received(data, ended)
             kept = stream.unread
         elif stream is not None:
+            if self._early is None:
+                self._early = bytearray()
             self._early += data  # before the handshake is answered; the stream's window bounds it
             kept = len(self._early)
         if ended:
@@ -290,7 +292,7 @@ class Exchange(SendingStream):
         self.stream = None
         if self._pace is not None:
             self._pace.close()
-        early, self._early = self._early, b""
+        early, self._early = bytes(self._early or b""), None
         self.tunnel = Tunnel(self)
         stream.socket = socket
         self.tunnel.begin(socket, early)

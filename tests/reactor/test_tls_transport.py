@@ -19,7 +19,7 @@ from zope.interface import implementer
 from daphne.reactor import tls_transport
 from daphne.reactor.certificates import CertificateFiles, TLSOptions
 from tests.certificates import Issued, issue
-from tests.reactor.served import Echo, Events, ServedReactor, Told, received, settled, until
+from tests.reactor.served import DEADLINE, Echo, Events, ServedReactor, Told, received, settled, until
 
 MEGABYTE = bytes(1 << 20)
 
@@ -290,6 +290,13 @@ def test_a_slow_reader_gets_everything_after_the_connection_is_closed(
 
         served.call(write_and_close)
         time.sleep(1.5)  # three times the timeout, without reading
+        # Once all has been sent, a slow machine may need more than that to read it and to answer the goodbye.
+        monkeypatch.setattr(tls_transport, "SHUTDOWN_TIMEOUT", DEADLINE)
+        until(
+            lambda: (
+                served.call(lambda: transport._deadline.when() - transport.port.loop.time()) > DEADLINE / 2
+            )
+        )
         assert len(received(client)) == 30 << 20
     assert secure.factory.next("lost")[1].check(error.ConnectionDone)
 

@@ -95,7 +95,7 @@ def test_a_signal_during_the_start_ends_it_in_time(tmp_path):
     try:
         worker.wait_for(re.compile("it starts"))
         worker.popen.send_signal(signal.SIGTERM)
-        assert worker.popen.wait(20) == 0
+        assert worker.popen.wait(60) == 0
         assert "did not shut down in time" in worker.output
     finally:
         worker.popen.kill()

@@ -88,7 +88,8 @@ def test_an_application_that_never_says_that_it_has_started(monkeypatch: pytest.
 
     begun = threading.Event()
     monkeypatch.setattr(live, "START_LIMIT", 0.2)
-    with pytest.raises(TimeoutError, match="did not start"), live_server(application):
+    settings = Settings(graceful_timeout=0.1)  # as long as its lifespan may take to end
+    with pytest.raises(TimeoutError, match="did not start"), live_server(application, settings):
         raise AssertionError("it started")
     assert begun.is_set()
 

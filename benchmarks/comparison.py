@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks import machine, ratios
 from benchmarks.environments import Places
 from benchmarks.measure import Measurement, measure
-from benchmarks.running import REPOSITORY, Cores
+from benchmarks.running import REPOSITORY, Cores, environment_of
 from benchmarks.scenarios import Scenario
 from benchmarks.servers import SERVERS
 from daphne import is_compiled
@@ -110,7 +110,8 @@ def version(name: str, places: Places) -> str:
     distributions = [
         name for name in server.distributions if server.environment != "this" or name != "daphne"
     ]
-    told = subprocess.run([python, "-c", VERSION_PROGRAM, *distributions], capture_output=True, text=True)
+    command = [python, "-c", VERSION_PROGRAM, *distributions]
+    told = subprocess.run(command, env=environment_of(server), capture_output=True, text=True)
     parts = told.stdout.split("\n")[:-1]
     if server.environment == "this" and "daphne" in server.distributions:
         kind = "compiled" if is_compiled() else "not compiled"

@@ -82,13 +82,11 @@ def running(server: Server, target: str, tls: bool, places: Places, cores: Cores
         log = folder / "log"
         port, redis_port = free_port(), free_port()
         environment = {
-            **os.environ,
+            **environment_of(server),
             "BENCHMARK_DOWNLOAD": str(places.download),
             "BENCHMARK_REDIS": f"redis://{HOST}:{redis_port}/0",
             "BENCHMARK_LAYER_SOCKET": str(folder / "layer.sock"),
         }
-        if server.environment == "this":
-            environment["PYTHONPATH"] = str(REPOSITORY)  # the daphne of this tree, wherever it runs
         before, after = beside(server, places, redis_port)
         command = server.command(Launch(places, port, server.target or target, tls))
         all_started = [stack.enter_context(process(line, cores.load, environment, log)) for line in before]
@@ -98,6 +96,15 @@ def running(server: Server, target: str, tls: bool, places: Places, cores: Cores
             wait_until_it_listens(port, served)
         all_started += [stack.enter_context(process(line, cores.load, environment, log)) for line in after]
         yield wait_until_it_answers(Target(port, tls, served.pid), all_started, log)
+
+
+def environment_of(server: Server) -> dict[str, str]:
+    """Variables that have the server import what belongs to it: this tree's daphne, or its own environment's,
+    whatever the environment of the benchmark says."""
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if server.environment == "this":
+        variables["PYTHONPATH"] = str(REPOSITORY)
+    return variables
 
 
 def beside(server: Server, places: Places, redis_port: int) -> tuple[list[list[str]], list[list[str]]]:

@@ -11,7 +11,7 @@ from benchmarks.environments import Places
 from benchmarks.load import single
 from benchmarks.load.outcome import Load
 from benchmarks.measure import Throughput, measure
-from benchmarks.running import Cores, ServerFailed, running
+from benchmarks.running import REPOSITORY, Cores, ServerFailed, environment_of, running
 from benchmarks.servers import SERVERS, Server
 from tests.programs import require_program
 
@@ -61,3 +61,11 @@ def test_a_load_with_problems_makes_a_measurement_with_problems(cores, tmp_path)
         cores,
     )
     assert found.problems == ["bad"]
+
+
+def test_a_server_imports_this_daphne_or_that_of_its_own_environment(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    own, classic = SERVERS["daphne"], SERVERS["daphne1-redis"]
+    assert environment_of(own)["PYTHONPATH"] == str(REPOSITORY)
+    assert "PYTHONPATH" not in environment_of(classic)
+    assert environment_of(classic)["PATH"] == os.environ["PATH"]

@@ -22,7 +22,7 @@ _JOIN_UP_TO = 16384
 """Bytes of body that are copied behind their head or chunk line; larger ones are handed on as they are."""
 
 _GATHER = 4
-"""What is gathered at most, in write buffer sizes: one call for each 64 KiB costs a third more."""
+"""What is gathered at most, in write buffer sizes: one call for each 64 KiB costs a quarter more."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CHUNK_END = b"\r\n"

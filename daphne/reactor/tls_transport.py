@@ -47,7 +47,7 @@ BATCH: Final = 65536
 """Data that is encrypted before it is taken out of the buffer in between, which keeps its size."""
 
 BATCHES: Final = 4
-"""So many are written with one call: a call for each costs a third more."""
+"""So many are written with one call: a call for each costs a quarter more."""
 
 MOST_ANSWERS: Final = 16384
 """Bytes that may wait of what OpenSSL answers by itself; the client that demands them takes none."""

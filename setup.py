@@ -47,6 +47,7 @@ COMPILED = [
         )
     ],
     "daphne/reactor/addresses.py",
+    "daphne/reactor/records.py",
     "daphne/reactor/transports.py",
     "daphne/reactor/tls_transport.py",
     *[

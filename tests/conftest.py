@@ -36,12 +36,7 @@ TOGETHER = (
 SERVER = re.compile(r"\[((?:\w+-)*?(?:application|channel-layer)|\w+ (?:inside|behind a layer))\b")
 """The server of a test, in its id."""
 
-UNMEASURED = [
-    *("tests/clients", "tests/frameworks", "tests/hostile/test_attacks.py", "tests/hostile/test_faults.py"),
-    *("tests/hostile/test_framing.py", "tests/hostile/test_framing_http2.py"),
-    *("tests/hostile/test_layer_faults.py", "tests/hostile/test_trust.py"),
-    *("tests/protocols/test_http2_programs.py", "tests/protocols/test_memory_use.py"),
-]
+UNMEASURED = (*TOGETHER, "tests/hostile/test_layer_faults.py", "tests/hostile/test_trust.py")
 """Where coverage does not look into the processes that tests start: it makes them twice as slow, and other
 tests reach the same lines."""
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TOGETHER, UNMEASURED, group_of
+from tests.conftest import UNMEASURED, group_of
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("place", [*TOGETHER, *UNMEASURED])
+@pytest.mark.parametrize("place", UNMEASURED)
 def test_what_is_named_is_there(place: str) -> None:
     assert (ROOT / place).exists()
 

@@ -146,8 +146,7 @@ class Site:
         """One line in the access log for a response that is complete."""
         if self.action_logger is not None:
             scope, response = stream.scope, stream.response
-            head_only = isinstance(stream, HTTPStream) and stream.head_only
-            bodiless = response is None or response.status in BODILESS or head_only
+            bodiless = response is None or response.status in BODILESS or stream.head_only
             self.log_response(
                 target=target.decode("latin-1"),
                 method=scope.get("method", "GET"),

@@ -18,12 +18,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from twisted.internet import interfaces
 from zope.interface import classImplements
 
+from daphne.reactor.records import BATCH, RECORD, full_records
 from daphne.reactor.transports import LoopTransport, discard
 
 if TYPE_CHECKING:
@@ -34,45 +35,19 @@ log = logging.getLogger(__name__)
 SHUTDOWN_TIMEOUT = 10.0
 """Seconds for the peer to answer our close_notify, from when all data has been handed to the kernel."""
 
-RECORD: Final = 16384
-"""The most data that is in one record (RFC 8446 section 5.1)."""
-
 SLICE: Final = 17408
 """Longer than any record on the wire (2^14 + 256 bytes and 5 of header), so that each slice ends one."""
 
 OVERHEAD: Final = 29
 """The most that a record without padding is longer than its data (AES-GCM in TLS 1.2: RFC 5288 section 3)."""
 
-BATCH: Final = 65536
-"""Data that is encrypted before it is taken out of the buffer in between, which keeps its size."""
-
 BATCHES: Final = 4
-"""So many are written with one call: a call for each costs a quarter more."""
+"""So many BATCHes are written with one call: a call for each costs a quarter more."""
 
 MOST_ANSWERS: Final = 16384
 """Bytes that may wait of what OpenSSL answers by itself; the client that demands them takes none."""
 
 NOTHING = memoryview(b"")
-
-
-def _parts(pieces: Iterable[Any]) -> Iterator[memoryview | bytes]:
-    """What OpenSSL is given one after the other, up to BATCH, so that all records but the last are full."""
-    begun = b""
-    for piece in pieces:
-        rest = memoryview(piece).cast("B")
-        if begun:
-            room = RECORD - len(begun)
-            begun += rest[:room]
-            if len(begun) < RECORD:
-                continue
-            yield begun
-            rest = rest[room:]
-        whole = len(rest) - len(rest) % RECORD
-        for start in range(0, whole, BATCH):
-            yield rest[start : min(start + BATCH, whole)]
-        begun = bytes(rest[whole:])
-    if begun:
-        yield begun
 
 
 class TLSTransport(LoopTransport):
@@ -275,12 +250,12 @@ class TLSTransport(LoopTransport):
 
     def _send(self, data: Any) -> None:
         """The transport's `write` while the connection is open."""
+        if not 0 < len(data) <= RECORD:
+            self.writeSequence((data,))
+            return
         try:
-            if 0 < len(data) <= RECORD:
-                self._encrypt(data)
-                self.loop_transport.write(self._encrypted())
-            else:
-                self._send_much((data,))
+            self._encrypt(data)
+            self.loop_transport.write(self._encrypted())
         except ssl.SSLError as problem:
             # The peer can bring this about: by half a message of the handshake, for which a write waits.
             self._fail(problem)
@@ -288,21 +263,19 @@ class TLSTransport(LoopTransport):
     def writeSequence(self, data: Iterable[bytes]) -> None:
         if self.write is discard:
             return
+        encrypted: list[bytes] = []
         try:
-            self._send_much(data)
+            for part in full_records(data):
+                while part:
+                    part = part[self._encrypt(part) :]
+                if self._outgoing.pending >= BATCH:
+                    encrypted.append(self._encrypted())
+                    if len(encrypted) == BATCHES:
+                        self._write_all(encrypted)
+                        encrypted = []
         except ssl.SSLError as problem:
             self._fail(problem)
-
-    def _send_much(self, pieces: Iterable[Any]) -> None:
-        encrypted: list[bytes] = []
-        for part in _parts(pieces):
-            while part:
-                part = part[self._encrypt(part) :]
-            if self._outgoing.pending >= BATCH:
-                encrypted.append(self._encrypted())
-                if len(encrypted) == BATCHES:
-                    self._write_all(encrypted)
-                    encrypted = []
+            return
         if self._outgoing.pending:
             encrypted.append(self._encrypted())
         if encrypted:

@@ -88,8 +88,7 @@ class HTTPReplies(ApplicationRun):
             self._steps = _SENDING
         else:
             self._steps = _TRAILING if self._trailers else _DONE
-            if self._arrival is not None:
-                self.wake()
+            self.wake()
         reply = messages.response_reply(start, content, more)
         if start is not None and more and self.front_end is not None:
             # `daphne.take` may stand in line behind as many replies as fill the window, and who confirms them

@@ -39,9 +39,8 @@ class ApplicationRun:
         self.worker = worker
         self.first = message
         self.reply_channel: str = message["reply_channel"]
-        sending_queue(
-            self.reply_channel
-        )  # a TypeError now, not in each reader and heartbeat that sends there
+        # What is no name is a TypeError now, and not in each reader and heartbeat that sends there.
+        sending_queue(self.reply_channel)
         self.local = self.reply_channel.partition("!")[2]
         self.window = Window()
         self.confirmations = Confirmations()

@@ -24,6 +24,7 @@ class CoroutineLayer(ForeignLayer):
 
     def __init__(self, layer: Any) -> None:
         super().__init__(layer)
+        _keep_apart_what_is_in_flight(layer, self.client_prefix)
         self._receives_prefixes = hasattr(layer, "receive_single")
 
     async def send_async(self, channel: str, message: Message) -> None:
@@ -74,3 +75,13 @@ class CoroutineLayer(ForeignLayer):
                 return [(channel, message)]
             message = await self.layer.receive(name)
             return [(message.pop(_FULL_NAME, name), message)]
+
+
+def _keep_apart_what_is_in_flight(layer: Any, process: str) -> None:
+    """channels_redis notes what it has taken beside the queue until it has got it, and puts what it finds
+    noted back into the queue before each receive: on a channel that several processes receive on, what others
+    have just taken, so that two workers answer one request. With a note of its own, each process puts back
+    what is its own."""
+    name_of_notes = getattr(layer, "_backup_channel_name", None)
+    if name_of_notes is not None:
+        layer._backup_channel_name = lambda key: name_of_notes(key) + ("" if "!" in key else f".{process}")

@@ -44,6 +44,7 @@ class WebSocketRun(ApplicationRun):
             "_delivered",
             "_denial",
             "_draining",
+            "_heard",
             "_in_hand",
             "_loss",
             "_offered",
@@ -55,6 +56,8 @@ class WebSocketRun(ApplicationRun):
         super().__init__(worker, message)
         self._connect_told = False
         self._close_event: Event | None = None
+        self._heard = 0
+        """The order of the last message that came."""
         self._delivered = 0
         """The order of the last message that the application received."""
         self._in_hand = -1
@@ -141,7 +144,9 @@ class WebSocketRun(ApplicationRun):
     def heard(self, message: Message) -> None:
         """`websocket.receive` and `websocket.disconnect`."""
         if message["type"] == "websocket.receive":
-            if self._close_event is None:
+            # What came before comes again where the layer took it and could not say so to the front end.
+            if self._close_event is None and message["order"] > self._heard:
+                self._heard = message["order"]
                 self._events.append(message)
                 self.wake()
             return

@@ -17,6 +17,7 @@ from daphne.layers.coroutines import CoroutineLayer
 from daphne.layers.interface import AsyncLayer
 from daphne.layers.memory import ChannelLayer
 from tests.layers.classic_layer import ClassicLayer, ClassicTwistedLayer, ClassicWaitingLayer
+from tests.layers.redis_server import RedisServer
 
 
 def channels_in_memory():
@@ -53,8 +54,45 @@ def test_what_is_no_layer_is_refused():
 def test_publish_and_subscribe_layers_are_refused():
     from channels_redis.pubsub import RedisPubSubChannelLayer
 
-    with pytest.raises(errors.ConfigurationError, match="every receiver"):
-        adapt(RedisPubSubChannelLayer())
+    class Derived(RedisPubSubChannelLayer):
+        pass
+
+    for layer, socket in ((RedisPubSubChannelLayer(), None), (Derived(), None), (Derived(), "socket")):
+        with pytest.raises(errors.ConfigurationError, match="every receiver"):
+            adapt(layer, socket=socket)
+
+
+def test_what_one_process_takes_from_channels_redis_no_other_gets_again():
+    """The first process is held in the moment in which it has a message and has not yet struck it off."""
+    from channels_redis.core import RedisChannelLayer
+
+    async def scenario(url):
+        held = asyncio.Event()
+        layers = [RedisChannelLayer([url]) for _ in range(2)]
+        strike_off = layers[0]._clean_receive_backup
+
+        async def strike_off_later(*arguments):
+            await held.wait()
+            await strike_off(*arguments)
+
+        layers[0]._clean_receive_backup = strike_off_later
+        one, two = (adapt(layer) for layer in layers)
+        try:
+            await one.send_async("http.request", {"number": 1})
+            assert await one.receive_batch(["http.request"]) == [("http.request", {"number": 1})]
+            await one.send_async("http.request", {"number": 2})
+            assert await two.receive_batch(["http.request"]) == [("http.request", {"number": 2})]
+        finally:
+            held.set()
+            for adapted, layer in ((one, layers[0]), (two, layers[1])):
+                await adapted.close_async()
+                await layer.close_pools()
+
+    server = RedisServer().start()
+    try:
+        asyncio.run(asyncio.wait_for(scenario(server.url), 60))
+    finally:
+        server.close()
 
 
 @pytest.mark.parametrize("make", [ClassicLayer, ClassicWaitingLayer])

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from daphne.errors import ApplicationError, ClientDisconnected
+from daphne.errors import ApplicationError, ClientDisconnected, LayerUnavailable
 from daphne.worker import Worker
 from tests.layers.driver import CheckedLayer, Client, bridged, in_loop, until, websocket_scope, working
 
@@ -37,6 +37,38 @@ async def test_an_echo_stays_with_its_worker():
         await client.task
         # Nothing goes to classic channels, where nobody would take it.
         await until(lambda: layer.global_statistics()["messages_pending"] == 0)
+
+
+class ForgetfulLayer(CheckedLayer):
+    """Takes each message of a client twice: the first time it goes away before it can say so."""
+
+    def __init__(self):
+        super().__init__()
+        self.taken_unsaid = set()
+
+    async def send_async(self, channel, message):
+        await super().send_async(channel, message)
+        order = message.get("order", 0) if message.get("type") == "websocket.receive" else 0
+        if order and order not in self.taken_unsaid:
+            self.taken_unsaid.add(order)
+            raise LayerUnavailable("away")
+
+
+@in_loop
+async def test_what_the_layer_took_without_saying_so_is_delivered_once():
+    layer = ForgetfulLayer()
+    async with bridged(layer) as bridge, working(layer, echo):
+        client = Client(bridge, websocket_scope())
+        await client.next_sent()
+        for number in range(5):
+            client.give("websocket.receive", text=str(number))
+        await until(lambda: "4" in client.texts())
+        client.give("websocket.receive", text="last")
+        await until(lambda: "last" in client.texts())
+        assert client.texts() == ["0", "1", "2", "3", "4", "last"]
+        assert layer.taken_unsaid == {1, 2, 3, 4, 5, 6}
+        client.leave()
+        await client.task
 
 
 @in_loop

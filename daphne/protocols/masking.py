@@ -21,11 +21,19 @@ _make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_char_p, ctypes.c_ssize_t)(
 )
 
 
+def _ones(words: int) -> int:
+    """An integer with 1 in each of so many words of four bytes: it repeats what it is multiplied by."""
+    return int.from_bytes(b"\1\0\0\0" * words, "little")
+
+
+_ONES = [_ones(words) for words in range(_INTEGER_UP_TO // 4 + 1)]
+
+
 def unmask_small(mask: bytes, payload: bytes) -> bytes:
     """`payload` XOR the repeated four bytes of `mask`, as one integer operation."""
-    size = len(payload)
-    key = (mask * ((size + 3) >> 2))[:size]
-    return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+    words = (len(payload) + 3) >> 2
+    key = int.from_bytes(mask, "little") * (_ONES[words] if words < len(_ONES) else _ones(words))
+    return (int.from_bytes(payload, "little") ^ key).to_bytes(words << 2, "little")[: len(payload)]
 
 
 def _with_nvx() -> tuple[Callable[[bytes, bytes], bytes], Callable[[int], tuple[bytes, memoryview]] | None]:

@@ -64,20 +64,10 @@ class WebSocketConnection:
     def take_reply(self, reply: Any) -> Any:
         """Pass a reply on to the client, if it is one plain message, as most are: None then, or what is to be
         awaited, as a `Passing`. Any other is returned as it is."""
-        event = self._plain_message(reply)
-        if event is None:
-            return reply
-        size = size_of(event)
-        if self.stream is None:
-            return Passing(self.send(event), size)
         try:
-            pending = self.stream.take(event)
+            return _pass_on(self, reply)
         except Exception as problem:  # which the relaying task raises again: no caller of this could help it
-            return Passing(problem, size)
-        if pending is not None:
-            return Passing(pending, size)
-        self.passed_on(size)
-        return None
+            return Passing(problem, 0)
 
     def passed_on(self, size: int) -> None:
         """A reply of `size` bytes is with the client; tell its worker now and then."""
@@ -88,25 +78,42 @@ class WebSocketConnection:
         """Tell the worker that the client has `count` replies in all."""
         raise NotImplementedError
 
-    def _plain_message(self, reply: Any) -> dict[str, Any] | None:
-        """The event of a reply of our own workers that is one message for the client, and a confirmation
-        perhaps; None for any other."""
-        if type(reply) is not dict or len(reply) != 2 or not self.accepted or self.closing:
+
+def _pass_on(connection: WebSocketConnection, reply: Any) -> Any:
+    event = _plain_message(connection, reply)
+    if event is None:
+        return reply
+    size = size_of(event)
+    stream = connection.stream
+    if stream is None:
+        return Passing(connection.send(event), size)
+    pending = stream.take(event)
+    if pending is not None:
+        return Passing(pending, size)
+    if count := connection.inbox.passed_on(size):
+        connection.acknowledge(count)
+    return None
+
+
+def _plain_message(connection: WebSocketConnection, reply: Any) -> dict[str, Any] | None:
+    """The event of a reply of our own workers that is one message for the client, and a confirmation
+    perhaps; None for any other."""
+    if type(reply) is not dict or len(reply) != 2 or not connection.accepted or connection.closing:
+        return None
+    extra = reply.get(EXTRA)
+    if extra is None:
+        return None
+    content, key = reply.get("text"), "text"
+    if type(content) is not str:
+        content, key = reply.get("bytes"), "bytes"
+        if type(content) is not bytes:
             return None
-        extra = reply.get(EXTRA)
-        if extra is None:
+    if extra:
+        if len(extra) != 1 or "done" not in extra:
             return None
-        content, key = reply.get("text"), "text"
-        if type(content) is not str:
-            content, key = reply.get("bytes"), "bytes"
-            if type(content) is not bytes:
-                return None
-        if extra:
-            if len(extra) != 1 or "done" not in extra:
-                return None
-            self.deaths = 0
-            self.frames.confirmed(extra["done"])
-        return {"type": "websocket.send", key: content}
+        connection.deaths = 0
+        connection.frames.confirmed(extra["done"])
+    return {"type": "websocket.send", key: content}
 
 
 def size_of(event: Any) -> int:

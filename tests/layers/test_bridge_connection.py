@@ -112,16 +112,19 @@ def empty_of_acks(layer, worker):
 
 
 @in_loop
-async def test_what_cannot_be_sent_ends_its_connection_and_no_other(caplog):
+@pytest.mark.parametrize("reply", [{"text": "\ud800", "daphne": {}}, {"text": "a", "daphne": {"done": "b"}}])
+async def test_what_cannot_be_sent_ends_its_connection_and_no_other(reply, caplog):
     """Whoever sends a reply, here the layer's own code, must not meet its error."""
     layer = CheckedLayer()
-    async with talking(layer) as (client, _, name):
+    async with talking(layer) as (client, worker, name):
+        client.send("unconfirmed")
+        await worker.told()
         await asyncio.sleep(0)
-        assert layer.give(name, {"text": "\ud800", "daphne": {}})
+        assert layer.give(name, reply)
         with pytest.raises(WebSocketClosed) as closed:
             await client.receive()
         assert closed.value.code == 1011
-    assert "surrogates not allowed" in caplog.text
+    assert "Exception inside application" in caplog.text
 
 
 @in_loop

@@ -37,6 +37,7 @@ COMPILED = [
         f"daphne/protocols/{name}.py"
         for name in (
             "admission",
+            "masking",
             "negotiation",
             "outflow",
             "site",

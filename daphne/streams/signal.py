@@ -36,6 +36,11 @@ class Signal:
         self._waiters.append(waiter)
         return waiter
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for the next firing."""
+        return bool(self._waiters) and not self._waiters[-1].done()
+
     async def wait(self) -> None:
         """Return after the next `fire()`."""
         await self.waiter()

@@ -58,7 +58,7 @@ class KeptFrames:
         The next may be read once they are not `full`. Raises MessageTooLarge.
         """
         inbox = self.inbox
-        if inbox is None or self.unsent or self.flowing:
+        if inbox is None or self.unsent or self.flowing or self._sender.give is None:
             return False
         worker = inbox.worker
         if worker is None or worker.dead:

@@ -220,7 +220,7 @@ class Service:
             else:
                 connection.drain()
         while site.admission or runner.streams:
-            await changed.wait()
+            await changed.waiter()
 
     async def _end(self, site: Site, runner: Runner) -> None:
         """Cut what has not ended by itself, and let cancelled applications clean up for a moment."""

@@ -48,6 +48,18 @@ def test_no_coroutine_of_an_application_s_is_compiled():
     assert not {"daphne/streams/calls.py"} & set(compiled_modules())
 
 
+def test_no_coroutine_is_compiled():
+    """mypyc's pass exceptions on by `throw(type, value, traceback)`, of which Python 3.12 and later warn: an
+    application that is cancelled where warnings are errors would get the warning instead."""
+    found = [
+        f"{module}:{node.lineno}"
+        for module in compiled_modules()
+        for node in ast.walk(ast.parse((ROOT / module).read_text("utf-8")))
+        if isinstance(node, ast.AsyncFunctionDef)
+    ]
+    assert found == []
+
+
 def test_all_modules_are_compiled_or_none():
     modules = [
         find_spec(module.removesuffix(".py").replace("/", ".")).origin for module in compiled_modules()

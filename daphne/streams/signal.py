@@ -36,10 +36,6 @@ class Signal:
         self._waiters.append(waiter)
         return waiter
 
-    async def wait(self) -> None:
-        """Return after the next `fire()`."""
-        await self.waiter()
-
     def fire(self) -> None:
         """Wake all who wait now."""
         waiters, self._waiters = self._waiters, []

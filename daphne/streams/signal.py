@@ -41,10 +41,6 @@ class Signal:
         """Whether somebody waits for the next firing."""
         return bool(self._waiters) and not self._waiters[-1].done()
 
-    async def wait(self) -> None:
-        """Return after the next `fire()`."""
-        await self.waiter()
-
     def fire(self) -> None:
         """Wake all who wait now."""
         waiters, self._waiters = self._waiters, []

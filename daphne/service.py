@@ -18,7 +18,7 @@ from daphne.application.lifespan import Lifespan
 from daphne.application.running import Application, Runner
 from daphne.application.target import check_target, check_worker, is_channel_layer, load_target
 from daphne.endpoints import listen
-from daphne.errors import ConfigurationError
+from daphne.errors import ConfigurationError, DaphneError
 from daphne.protocols.site import ActionLogger, Site
 from daphne.settings import Settings
 from daphne.streams.signal import Signal
@@ -205,6 +205,8 @@ class Service:
                 await self._layer.close_async()
         except TimeoutError:
             logger.warning("The channel layer did not close within %s seconds", _HAND_ON)
+        except DaphneError as problem:
+            logger.error("The channel layer did not close as it should: %s", problem)
 
     async def _drain(self, site: Site, runner: Runner) -> None:
         """Tell every connection to end, WebSockets one after the other; return when all have ended."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from daphne.errors import EndpointError, LifespanError, TargetError
+from daphne.errors import EndpointError, LayerUnavailable, LifespanError, TargetError
 from daphne.layers.local import ChannelLayer as LocalLayer
 from daphne.layers.memory import ChannelLayer
 from daphne.reactor import LoopReactor
@@ -349,20 +349,27 @@ def test_what_a_layer_s_broker_holds_outlives_it(worker: str | None, tmp_path: P
         loop.close()
 
 
-def test_a_layer_that_hangs_does_not_keep_the_server(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [(None, "did not close within"), (LayerUnavailable("Redis has gone"), "as it should: Redis has gone")],
+    ids=["hangs", "fails"],
+)
+def test_a_layer_that_does_not_close_does_not_keep_the_server(
+    problem: Exception | None, told: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Hanging(ChannelLayer):
+    class Unclosed(ChannelLayer):
         async def close_async(self) -> None:
+            if problem is not None:
+                raise problem
             await asyncio.Event().wait()
 
     async def main() -> None:
-        async with listening(Hanging()):
+        async with listening(Unclosed()):
             pass
 
     monkeypatch.setattr("daphne.service._HAND_ON", 0.01)
     asyncio.run(main())
-    assert "did not close within" in caplog.text
+    assert told in caplog.text
 
 
 def test_kill_ends_at_once(serve: Any) -> None:

@@ -95,6 +95,42 @@ def test_what_one_process_takes_from_channels_redis_no_other_gets_again():
         server.close()
 
 
+def test_what_channels_redis_was_about_to_bring_is_put_back(caplog):
+    """The process is held in the moment in which it has noted a message, and closes there."""
+    from channels_redis.core import RedisChannelLayer
+
+    async def scenario(server):
+        noted = asyncio.Event()
+        layers = [RedisChannelLayer([{"address": server.url, "socket_timeout": None}]) for _ in range(2)]
+        take = layers[0]._brpop_with_clean
+
+        async def take_and_hang(*arguments, **options):
+            await take(*arguments, **options)
+            noted.set()
+            await asyncio.Event().wait()
+
+        layers[0]._brpop_with_clean = take_and_hang
+        one, two = (adapt(layer) for layer in layers)
+        receiving = asyncio.ensure_future(one.receive_batch(["http.request"]))
+        await two.send_async("http.request", {"number": 1})
+        await noted.wait()
+        receiving.cancel()
+        await one.close_async()
+        assert await two.receive_batch(["http.request"]) == [("http.request", {"number": 1})]
+        assert not caplog.messages
+        server.stop()
+        await two.close_async()
+        assert "What was on its way from http.request could not be given back" in caplog.text
+        for layer in layers:
+            await layer.close_pools()
+
+    server = RedisServer().start()
+    try:
+        asyncio.run(asyncio.wait_for(scenario(server), 60))
+    finally:
+        server.close()
+
+
 @pytest.mark.parametrize("make", [ClassicLayer, ClassicWaitingLayer])
 def test_blocking_calls_stay_off_the_loops_thread(make):
     layer = make()

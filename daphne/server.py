@@ -23,7 +23,7 @@ from twisted.internet import defer
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.errors import ConfigurationError, EndpointError
 from daphne.logs import follow_twisted_log
-from daphne.protocols.site import ActionLogger
+from daphne.protocols.site import DEFAULT_WEBSOCKET_TIMEOUT, ActionLogger
 from daphne.reactor import be_the_default, install
 from daphne.service import Service
 from daphne.settings import LISTENERS, OPTIONS, Settings
@@ -120,6 +120,9 @@ class Server:
         if unknown:
             raise TypeError(f"Server() got an unexpected keyword argument {unknown[0]!r}")
         self.options = {**_OF_4X, **options}
+        if self.options.get("websocket_timeout") is None:
+            expiry = getattr(self.application, "group_expiry", DEFAULT_WEBSOCKET_TIMEOUT)
+            self.options["websocket_timeout"] = expiry
         self.listeners: list[defer.Deferred[Any]] = []
         """A fired Deferred per endpoint, whose result is the listening port."""
         self.listening_addresses: list[tuple[str, int]] = []

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from daphne.errors import InvalidSettings
+from daphne.layers.memory import ChannelLayer
 from daphne.server import Server
 from tests.test_names import SERVER_1, SERVER_4
 
@@ -424,6 +425,14 @@ def test_arguments_without_names_as_1_x_has_them() -> None:
     names = [name for name in SERVER_1.split() if name not in ("channel_layer", "endpoints")]
     assert (server.channel_layer, server.endpoints) == ({}, [LOCAL])
     assert tuple(getattr(server, name) for name in names) == rest
+
+
+def test_the_life_of_a_websocket_is_that_of_the_layers_groups() -> None:
+    layer = ChannelLayer(group_expiry=7)
+    for given in ({}, {"websocket_timeout": None}):
+        assert Server(channel_layer=layer, endpoints=[LOCAL], **given).websocket_timeout == 7
+        assert Server(len, endpoints=[LOCAL], **given).websocket_timeout == 86400
+    assert Server(channel_layer=layer, endpoints=[LOCAL], websocket_timeout=9).websocket_timeout == 9
 
 
 def test_a_setting_is_changed_as_an_attribute() -> None:

@@ -37,7 +37,7 @@ Stream = HTTPStream | WebSocketStream
 _LONGEST = 2**63 - 1
 """Bytes of a frame (RFC 6455 section 5.2)."""
 
-DEFAULT_WEBSOCKET_TIMEOUT = 86400.0
+DEFAULT_WEBSOCKET_TIMEOUT = 86400
 """Seconds of a WebSocket's life in front of an application, where nothing else is set."""
 
 ActionLogger = Callable[[str, str, dict[str, Any]], Any]

@@ -1,6 +1,6 @@
 """The Django application `daphne`: put first in INSTALLED_APPS, it gives `runserver` and the system check.
 
-Loaded by Django; calls daphne.checks.
+Loaded by Django; calls daphne.checks and daphne.reactor.
 """
 
 from __future__ import annotations
@@ -9,6 +9,10 @@ from django.apps import AppConfig
 from django.core.checks import Tags, register
 
 from daphne.checks import check_daphne_installed
+from daphne.reactor import be_the_default
+
+# Applications further down in INSTALLED_APPS may import Twisted's reactor and ask something of it at once.
+be_the_default()
 
 
 class DaphneConfig(AppConfig):  # type: ignore[misc]  # Django has no types

@@ -23,10 +23,10 @@ from twisted.internet import defer
 from daphne.endpoints import build_endpoint_description_strings
 from daphne.errors import ConfigurationError, EndpointError
 from daphne.logs import follow_twisted_log
-from daphne.protocols.site import ActionLogger
+from daphne.protocols.site import DEFAULT_WEBSOCKET_TIMEOUT, ActionLogger
 from daphne.reactor import be_the_default, install
 from daphne.service import Service
-from daphne.settings import Settings
+from daphne.settings import LISTENERS, OPTIONS, Settings
 from daphne.stall import StallWatch, print_stacks
 from daphne.streams.response import check_fields
 from daphne.systemd import ServiceManager
@@ -47,18 +47,37 @@ _OF_4X = {
 }
 """What daphne 4's Server did, where today's defaults differ."""
 
+_POSITIONS_OF_4X = (
+    "endpoints signal_handlers action_logger http_timeout request_buffer_size websocket_timeout "
+    "websocket_connect_timeout ping_interval ping_timeout root_path proxy_forwarded_address_header "
+    "proxy_forwarded_port_header proxy_forwarded_proto_header verbosity websocket_handshake_timeout "
+    "websocket_max_message_size websocket_max_frame_size application_close_timeout ready_callable server_name"
+)
+_POSITIONS_OF_1X = (
+    "host port endpoints unix_socket file_descriptor signal_handlers action_logger http_timeout "
+    "websocket_timeout websocket_connect_timeout ping_interval ping_timeout ws_protocols root_path "
+    "proxy_forwarded_address_header proxy_forwarded_port_header proxy_forwarded_proto_header force_sync "
+    "verbosity websocket_handshake_timeout"
+)
+"""What arguments without names are, after the target."""
+
 
 class Server:
     """A server that `run()` runs until it is stopped.
 
     `application` (or `channel_layer`, as daphne 1.x called it) is the target; `endpoints` are Twisted
     endpoint strings. Every further keyword is a setting by its name, or one of the old names below; those
-    that are not given have daphne 4's defaults.
+    that are not given have daphne 4's defaults. Arguments without names are those of daphne 4 if the second
+    is a list, else those of daphne 1. Until `run()`, a setting may also be changed as an attribute.
     """
 
-    def __init__(
+    def __init__(self, application: Any = None, *arguments: Any, **named: Any) -> None:
+        self._take(application, **_named(arguments), **named)
+
+    def _take(
         self,
-        application: Any = None,
+        application: Any,
+        *,
         host: str | None = None,
         port: int | str | None = None,
         endpoints: Sequence[str] | None = None,
@@ -66,7 +85,6 @@ class Server:
         file_descriptor: int | None = None,
         signal_handlers: bool = True,
         action_logger: ActionLogger | None = None,
-        *,
         channel_layer: Any = None,
         ready_callable: Callable[[], Any] | None = None,
         listening_callable: Callable[[], Any] | None = None,
@@ -78,10 +96,6 @@ class Server:
         self.application = application if channel_layer is None else channel_layer
         self.channel_layer = self.application
         self.endpoints = list(endpoints or ())
-        if isinstance(host, list | tuple):  # the second argument of daphne 4
-            self.endpoints, host = list(host), None
-        if isinstance(port, bool):  # and the third
-            signal_handlers, port = port, None
         if host or port or unix_socket or file_descriptor is not None:
             warnings.warn(
                 "host, port, unix_socket and file_descriptor: use endpoints", DeprecationWarning, stacklevel=2
@@ -106,6 +120,9 @@ class Server:
         if unknown:
             raise TypeError(f"Server() got an unexpected keyword argument {unknown[0]!r}")
         self.options = {**_OF_4X, **options}
+        if self.options.get("websocket_timeout") is None:
+            expiry = getattr(self.application, "group_expiry", DEFAULT_WEBSOCKET_TIMEOUT)
+            self.options["websocket_timeout"] = expiry
         self.listeners: list[defer.Deferred[Any]] = []
         """A fired Deferred per endpoint, whose result is the listening port."""
         self.listening_addresses: list[tuple[str, int]] = []
@@ -125,6 +142,9 @@ class Server:
 
     def _settings(self) -> Settings:
         options = dict(self.options)
+        for name, value in vars(self).items():
+            if name in OPTIONS and OPTIONS[name].group != LISTENERS:
+                options[name] = value  # set on the server since it was made
         if self.proxy_forwarded_address_header or self.proxy_forwarded_proto_header:
             options["proxy_headers"] = True
             options["proxy_headers_host"] = self.proxy_forwarded_address_header or ""
@@ -269,6 +289,15 @@ class Server:
     def _stop_reactor(self) -> None:
         if self.reactor.running:
             self.reactor.stop()
+
+
+def _named(arguments: Sequence[Any]) -> dict[str, Any]:
+    """The names that arguments without any had in daphne 4 or daphne 1."""
+    of_4x = bool(arguments) and isinstance(arguments[0], list | tuple)
+    names = (_POSITIONS_OF_4X if of_4x else _POSITIONS_OF_1X).split()
+    if len(arguments) > len(names):
+        raise TypeError(f"Server() takes at most {len(names) + 1} arguments without names")
+    return dict(zip(names, arguments, strict=False))
 
 
 def __getattr__(name: str) -> Any:

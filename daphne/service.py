@@ -128,7 +128,10 @@ class Service:
                 close_timeout=settings.application_close_timeout,
             )
         # The bridge keeps the time limit itself: it knows what the workers were told and what they still owe.
-        return Bridge(layer, settings), dataclasses.replace(settings, http_timeout=0), "on"
+        changes: dict[str, Any] = {"http_timeout": 0}
+        if settings.websocket_timeout is None:  # then its channel leaves its groups, and would hear nothing
+            changes["websocket_timeout"] = layer.group_expiry
+        return Bridge(layer, settings), dataclasses.replace(settings, **changes), "on"
 
     def _pause_accepting(self) -> None:
         assert self.site is not None

@@ -152,8 +152,9 @@ class Settings:
         "connections from one address, 0 for no limit")
 
     # WebSocket
-    websocket_timeout: float = _option(86400, Seconds(None), WEBSOCKET, "--websocket-timeout",
-        "time after which a WebSocket is closed, 0 or -1 for no limit")
+    websocket_timeout: float | None = _option(None, Seconds(None), WEBSOCKET, "--websocket-timeout",
+        "time after which a WebSocket is closed, 0 or -1 for no limit (default: a channel layer's "
+        "group_expiry, else 86400)")
     websocket_connect_timeout: float = _option(5, Seconds(None), WEBSOCKET, "--websocket-connect-timeout",
         "time for the application to accept or refuse, 0 or -1 for no limit")
     websocket_handshake_timeout: float = _option(5, Seconds(None), WEBSOCKET, "--websocket-handshake-timeout",

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from daphne.errors import InvalidSettings
+from daphne.layers.memory import ChannelLayer
 from daphne.server import Server
+from tests.test_names import SERVER_1, SERVER_4
 
 DEADLINE = 60
 LOCAL = "tcp:0:interface=127.0.0.1"
@@ -382,6 +384,72 @@ def test_endpoints_as_the_second_argument() -> None:
 def test_signal_handlers_as_the_third_argument() -> None:
     assert Server(print, [LOCAL]).signal_handlers
     assert not Server(print, [LOCAL], False).signal_handlers
+
+
+def test_arguments_without_names_as_4_x_has_them() -> None:
+    def ready() -> None: ...
+
+    values = (
+        [LOCAL],
+        False,
+        print,
+        7,
+        4096,
+        100,
+        11,
+        12,
+        13,
+        "/r",
+        "A",
+        "B",
+        "C",
+        0,
+        6,
+        10,
+        9,
+        8,
+        ready,
+        "x",
+    )
+    server = Server(len, *values)
+    assert [getattr(server, name) for name in SERVER_4.split()] == [len, *values]
+    with pytest.raises(TypeError, match="at most 21 arguments"):
+        Server(len, *values, None)
+    with pytest.raises(TypeError, match="endpoints"):
+        Server(len, [LOCAL], endpoints=[LOCAL])
+
+
+def test_arguments_without_names_as_1_x_has_them() -> None:
+    rest = (False, print, 7, 100, 11, 12, 13, ["a"], "/r", "A", "B", "C", True, 0, 6)
+    server = Server({}, None, None, [LOCAL], None, None, *rest)
+    names = [name for name in SERVER_1.split() if name not in ("channel_layer", "endpoints")]
+    assert (server.channel_layer, server.endpoints) == ({}, [LOCAL])
+    assert tuple(getattr(server, name) for name in names) == rest
+
+
+def test_the_life_of_a_websocket_is_that_of_the_layers_groups() -> None:
+    layer = ChannelLayer(group_expiry=7)
+    for given in ({}, {"websocket_timeout": None}):
+        assert Server(channel_layer=layer, endpoints=[LOCAL], **given).websocket_timeout == 7
+        assert Server(len, endpoints=[LOCAL], **given).websocket_timeout == 86400
+    assert Server(channel_layer=layer, endpoints=[LOCAL], websocket_timeout=9).websocket_timeout == 9
+
+
+def test_a_setting_is_changed_as_an_attribute() -> None:
+    facts = run(
+        """
+        server = Server(application, endpoints=["tcp:0:interface=127.0.0.1"])
+        server.server_name, server.root_path = "other", "/other"
+
+        def test():
+            head, body = ask(server)
+            say(head=head, body=body, name=server.server_name)
+        when_listening(server, test)
+        server.run()
+        """
+    )
+    assert "server: other" in facts["head"] and facts["name"] == "other"
+    assert '"root_path": "/other"' in facts["body"]
 
 
 def test_lists_of_words_as_text() -> None:

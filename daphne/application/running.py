@@ -47,8 +47,9 @@ class Runner:
         whose context variables it must not see."""
         self.streams: set[Stream] = set()
         """The streams whose application is still running."""
-        self._leaving: dict[Stream, float] = {}
-        """Those of them whose client has gone, and until when they may run; the first of them first."""
+        self._leaving: dict[Stream, tuple[float, int]] = {}
+        """Those of them whose client has gone or sends no more, until when they may run, and how much they
+        had sent; the first of them first."""
         self._alarm: asyncio.TimerHandle | None = None
         """For one of the `_leaving`, which may have ended: most end at once and need none of their own."""
         self.idle: Callable[[], None] | None = None
@@ -97,11 +98,17 @@ class Runner:
                 self.idle()
 
     def client_left(self, stream: Stream) -> None:
-        """The client of `stream` has gone: the application gets `close_timeout` to end by itself."""
-        _end_timer(stream)
+        """The client of `stream` has gone, or sends no more, which is how most clients go.
+
+        The application gets `close_timeout` to end by itself, and gets it anew while it has something for a
+        client that only sends no more: a minimum rate bounds that.
+        """
+        if stream.disconnected:
+            _end_timer(stream)
         if stream.task is not None:
             self._leaving.pop(stream, None)
-            self._leaving[stream] = until = self._loop.time() + self._close_timeout
+            until = self._loop.time() + self._close_timeout
+            self._leaving[stream] = until, stream.sent
             if self._alarm is None:
                 self._alarm = self._loop.call_at(until, self._cancel_late)
 
@@ -109,12 +116,14 @@ class Runner:
         self._alarm = None
         now = self._loop.time()
         while self._leaving:
-            stream, until = next(iter(self._leaving.items()))
+            stream, (until, sent) = next(iter(self._leaving.items()))
             if until > now:
                 self._alarm = self._loop.call_at(until, self._cancel_late)
                 break
             del self._leaving[stream]
-            if stream.task is not None:
+            if _is_answering(stream, sent):
+                self._leaving[stream] = now + self._close_timeout, stream.sent
+            elif stream.task is not None:
                 logger.warning(
                     "Application instance %r for connection %s took too long to shut down and was killed.",
                     stream.task,
@@ -140,6 +149,13 @@ def _end_timer(stream: Stream) -> None:
     if stream.timer is not None:
         stream.timer.forget()
         stream.timer = None
+
+
+def _is_answering(stream: Stream, sent: int) -> bool:
+    """Whether the client, which sends no more, may still read, and has got more than `sent` bytes to read."""
+    if not isinstance(stream, HTTPStream) or stream.disconnected:
+        return False
+    return stream.sent != sent or bool(stream.wire.write_paused)
 
 
 def describe(stream: Stream) -> str:

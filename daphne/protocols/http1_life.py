@@ -127,8 +127,12 @@ class ConnectionLife(ResponseWriting):
         if last:
             self.keep_alive = False
         self._half_close = self.site.loop.call_later(
-            self.site.settings.half_close_timeout, stream.client_half_closed
+            self.site.settings.half_close_timeout, self._client_half_closed, stream
         )
+
+    def _client_half_closed(self, stream: Stream) -> None:
+        stream.client_half_closed()
+        self.site.left(stream)
 
     def writeConnectionLost(self) -> None:
         """We send no more; nothing to do."""

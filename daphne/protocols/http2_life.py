@@ -195,6 +195,7 @@ class ConnectionLife(Connection):
         for exchange in list(self.exchanges.values()):
             if exchange.stream is not None:
                 exchange.stream.client_half_closed()
+                self.site.left(exchange.stream)
 
     def end_exchanges(self) -> None:
         """Every stream that is still there is over."""

@@ -37,6 +37,9 @@ Stream = HTTPStream | WebSocketStream
 _LONGEST = 2**63 - 1
 """Bytes of a frame (RFC 6455 section 5.2)."""
 
+DEFAULT_WEBSOCKET_TIMEOUT = 86400
+"""Seconds of a WebSocket's life in front of an application, where nothing else is set."""
+
 ActionLogger = Callable[[str, str, dict[str, Any]], Any]
 
 
@@ -62,6 +65,9 @@ class Site:
         # What every request reads of them, where compiled code finds it at once.
         self.http_timeout = settings.http_timeout
         self.keep_alive_timeout = settings.keep_alive_timeout
+        self.websocket_timeout: float = (
+            DEFAULT_WEBSOCKET_TIMEOUT if settings.websocket_timeout is None else settings.websocket_timeout
+        )
         self.max_requests = settings.max_requests_per_connection
         self.read_buffer_size = settings.read_buffer_size
         self.request_buffer_size = settings.request_buffer_size

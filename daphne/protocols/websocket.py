@@ -82,8 +82,8 @@ class WebSocketConnection(WebSocketReader):
         settings = site.settings
         site.connections.add(self)
         self.transport.registerProducer(self, True)
-        if settings.websocket_timeout > 0:
-            self._lives_until = self._heard_at + settings.websocket_timeout
+        if site.websocket_timeout > 0:
+            self._lives_until = self._heard_at + site.websocket_timeout
         self._look_in(settings.ping_interval or inf, self._heard_at)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -30,6 +30,9 @@ TWISTED_BACKLOG = 50
 
 Port = TypeVar("Port", bound=LoopPort)
 
+_OF_TWISTED = tuple(f"twisted.internet.{kind}reactor" for kind in ("epoll", "poll", "kq", "select"))
+"""Where the reactors are that `from twisted.internet import reactor` installs where nobody has chosen one."""
+
 
 class LoopReactor(AsyncioSelectorReactor):
     """An asyncio reactor whose listening ports accept with the loop.
@@ -108,8 +111,9 @@ def install(uvloop: str = "auto") -> LoopReactor:
     """Make a LoopReactor Twisted's one reactor, or give the one that is installed already.
 
     `uvloop` is "auto" (run on uvloop where it is installed), "on" or "off". An AsyncioSelectorReactor that
-    somebody has installed becomes a LoopReactor, on the loop that it has. Raises ConfigurationError when
-    uvloop is demanded and missing, or when another kind of reactor is installed.
+    somebody has installed becomes a LoopReactor, on the loop that it has, and so does one that Twisted takes
+    by itself, as long as nobody has used it. Raises ConfigurationError when uvloop is demanded and missing,
+    or when another kind of reactor is installed.
     """
     installed = sys.modules.get("twisted.internet.reactor")
     if installed is not None:
@@ -134,6 +138,11 @@ def _converted(reactor: Any, uvloop: str) -> LoopReactor:
     if type(reactor) is AsyncioSelectorReactor:
         # It gains methods and no state, so whoever holds it already goes on with the same object.
         reactor.__class__ = LoopReactor
+    elif _is_only_imported(reactor):
+        # Whoever imported it may have kept it, so this one, too, becomes ours rather than being replaced.
+        vars(reactor).clear()
+        reactor.__class__ = LoopReactor
+        reactor.__init__(_new_loop(uvloop))
     if not isinstance(reactor, LoopReactor):
         raise ConfigurationError(
             f"Twisted's {type(reactor).__name__} is installed already, but the server needs one on asyncio: "
@@ -142,6 +151,15 @@ def _converted(reactor: Any, uvloop: str) -> LoopReactor:
     if uvloop == "on" and not type(reactor.loop).__module__.startswith("uvloop"):
         raise ConfigurationError("uvloop is asked for, but a reactor on another loop is installed already")
     return reactor
+
+
+def _is_only_imported(reactor: Any) -> bool:
+    """Whether this is a reactor that Twisted takes by itself, and nobody has asked anything of it."""
+    if type(reactor).__module__ not in _OF_TWISTED or reactor.running:
+        return False
+    startup = reactor._eventTriggers["startup"]  # there is no public way to ask for `callWhenRunning`
+    asked = reactor.getDelayedCalls(), reactor.threadCallQueue, startup.before, startup.after
+    return not any(asked)
 
 
 def _new_loop(uvloop: str) -> asyncio.AbstractEventLoop:

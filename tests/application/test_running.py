@@ -67,6 +67,66 @@ def test_the_application_that_is_cancelled_may_clean_up(serve: Any, sent: bytes)
     assert not bench.server.service.runner.streams
 
 
+@pytest.mark.parametrize("answers", [False, True], ids=["idle", "answers"])
+def test_a_client_that_closes_ends_an_application_that_sends_nothing_more(serve: Any, answers: bool) -> None:
+    """Closing sends the end of input and no more. Who answers may be heard by a client that still reads."""
+    ends: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            if answers:
+                await send({"type": "http.response.start", "status": 200})
+                for _ in range(4):
+                    await asyncio.sleep(4)
+                    await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+            raise
+
+    bench: Bench = serve(application, application_close_timeout=10, half_close_timeout=1)
+    bench.exchange(request()).send_eof()
+    bench.loop.advance(10.9)
+    assert ends == []
+    bench.loop.advance(0.2)
+    assert ends == ([] if answers else ["cancelled"])
+    bench.loop.advance(10)  # the last piece came after 16 seconds
+    assert ends == ([] if answers else ["cancelled"])
+    bench.loop.advance(10)
+    assert ends == ["cancelled"]
+    bench.loop.settle()
+    assert not bench.server.service.runner.streams
+
+
+def test_a_client_that_sends_no_more_and_reads_slowly_gets_its_answer(serve: Any) -> None:
+    body = b"x" * 1_000_000
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    bench: Bench = serve(application, application_close_timeout=10, half_close_timeout=1)
+    connection = bench.exchange(request())
+    connection.stop_reading()
+    connection.send_eof()
+    bench.loop.advance(30)
+    connection.resume_reading()
+    bench.loop.settle()
+    (response,) = responses(connection)
+    assert response.body == body
+
+
+def test_the_time_for_the_whole_response_goes_on_when_a_client_sends_no_more(serve: Any) -> None:
+    told = Told()
+    bench: Bench = serve(told, half_close_timeout=1, http_timeout=5)
+    connection = bench.exchange(request())
+    connection.send_eof()
+    bench.loop.advance(5.1)
+    (response,) = responses(connection)
+    assert response.status == 503
+
+
 def test_the_usual_way_to_learn_that_the_client_has_gone_is_not_logged(
     serve: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -53,6 +53,13 @@ def test_the_banner_and_a_line_for_each_exchange(tmp_path: Path) -> None:
         assert len(re.findall(line, process.output)) == 1, (line, process.output)
 
 
+def test_an_application_that_uses_the_reactor_early(tmp_path: Path) -> None:
+    applications = ["daphne", "tests.django.project.with_reactor"]
+    with runserver("--noreload", folder=tmp_path, settings={"INSTALLED_APPS": applications}) as process:
+        assert httpx.get(process.address.url("/plain"), **TRY).status_code == 200
+        process.wait_for(re.compile("the reactor runs"))
+
+
 def test_pages_uploads_and_settings_reach_the_project(tmp_path: Path) -> None:
     settings = {"FORCE_SCRIPT_NAME": "/below", "DAPHNE_SERVER_NAME": "mine"}
     with runserver("--noreload", folder=tmp_path, settings=settings) as process:

@@ -113,14 +113,18 @@ def test_nothing_is_left_of_many_requests_and_websockets(plain: Process) -> None
     assert watched.memory() - before < max(before // 100, MEGABYTE)
 
 
+@pytest.mark.parametrize("ends", [True, False], ids=["reset", "closed"])
 @pytest.mark.parametrize("mode", MODES)
-def test_an_application_that_outlives_its_client_is_ended(mode: str, tmp_path: Path) -> None:
+def test_an_application_that_outlives_its_client_is_ended(mode: str, ends: bool, tmp_path: Path) -> None:
     with serving("--application-close-timeout", "0.2", *MODES[mode], folder=tmp_path) as server:
         watched = Watched(server)
         peer = Peer(server.address)
         peer.send(b"GET /outlive HTTP/1.1\r\nHost: a\r\n\r\n")
         counts_once(server.address, lambda now: now["streams"] == 2)
-        peer.reset()
+        if ends:
+            peer.reset()
+        else:
+            peer.socket.close()
         with Peer(server.address).upgrade(b"/outlive"):
             pass
         watched.is_as_before()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -459,6 +460,25 @@ def test_a_client_that_closes_its_side_gets_its_answers(serve: Serve) -> None:
     assert client.connection.at_end
     told.finish(0)
     told.finish(1)
+
+
+def test_a_client_that_closes_ends_an_application_that_sends_nothing_more(serve: Serve) -> None:
+    ends: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.sleep(1000)
+        except asyncio.CancelledError:
+            ends.append("cancelled")
+
+    bench = serve(application, application_close_timeout=10)
+    client = RawClient(bench)
+    client.send(client.headers(1, request_fields()))
+    client.connection.send_eof()
+    bench.loop.advance(10.9)
+    assert ends == []
+    bench.loop.advance(0.2)
+    assert ends == ["cancelled"]
 
 
 @pytest.mark.parametrize("window", [0, 1 << 20])

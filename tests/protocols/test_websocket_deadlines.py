@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from daphne.layers.memory import ChannelLayer
 from daphne.testing.frames import (
     BINARY,
     PING,
@@ -12,7 +13,7 @@ from daphne.testing.frames import (
     client_frame,
     close_frame,
 )
-from tests.protocols.open_socket import MEGABYTE, Open, Serve
+from tests.protocols.open_socket import MEGABYTE, Open, Serve, opening, sent_frames
 
 
 def test_a_ping_after_the_interval_and_the_end_without_an_answer(serve: Serve) -> None:
@@ -100,6 +101,24 @@ def test_the_lifetime_of_a_socket(serve: Serve, seconds: float, caplog: pytest.L
     assert "websocket_timeout" in caplog.text
     socket.write(close_frame())
     socket.finish()
+
+
+@pytest.mark.parametrize("options, seconds", [({}, 7), ({"websocket_timeout": 20}, 20)])
+def test_over_a_layer_a_socket_lives_as_long_as_its_groups(
+    serve: Serve, options: dict[str, float], seconds: float
+) -> None:
+    layer = ChannelLayer(group_expiry=7)
+    bench = serve(layer, ping_interval=0, **options)
+    connection = bench.exchange(opening())
+    connect = layer.receive(["websocket.connect"])[1]
+    layer.send(connect["reply_channel"], {"accept": True})
+    bench.loop.settle()
+    assert b" 101 " in bytes(connection.received)
+    bench.loop.advance(seconds - 0.05)
+    assert sent_frames(bytes(connection.received)) == []
+    bench.loop.advance(0.1)
+    assert [frame.close_code for frame in sent_frames(bytes(connection.received))] == [1000]
+    connection.reset()
 
 
 @pytest.mark.parametrize("off", [0, -1])

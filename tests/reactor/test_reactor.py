@@ -127,12 +127,42 @@ task.react(lambda reactor: task.deferLater(reactor, 0, start, reactor))
     assert output(script) == "Port False served"
 
 
-def test_another_reactor_is_an_error_that_says_why() -> None:
+@pytest.mark.parametrize("choice", ["auto", "off"])
+def test_a_reactor_that_was_only_imported_becomes_ours(choice: str) -> None:
+    script = f"""
+from twisted.internet import reactor as before
+kind = type(before).__name__
+from daphne.reactor import install
+from twisted.internet import reactor
+assert install({choice!r}) is before is reactor
+before.callLater(0, before.callInThread, before.callFromThread, before.stop)
+before.callWhenRunning(print, kind, end=" ")
+before.run()
+print(type(before).__name__)
+"""
+    kind, ours = output(script).split()
+    assert (kind != "LoopReactor", ours) == (True, "LoopReactor")
+
+
+@pytest.mark.parametrize(
+    "use", ["callLater(1, print)", "callWhenRunning(print)", "callFromThread(print)"], ids=lambda use: use[:8]
+)
+def test_a_reactor_that_is_used_already_is_an_error_that_says_why(use: str) -> None:
     done = run(
         "from twisted.internet import selectreactor; selectreactor.install();"
+        f"from twisted.internet import reactor; reactor.{use};"
         "from daphne.reactor import install; install()"
     )
     assert "SelectReactor is installed already" in done.stderr
+
+
+def test_another_kind_of_reactor_is_an_error_that_says_why() -> None:
+    done = run(
+        "from twisted.internet import main, selectreactor;"
+        "main.installReactor(type('GUIReactor', (selectreactor.SelectReactor,), {})());"
+        "from daphne.reactor import install; install()"
+    )
+    assert "GUIReactor is installed already" in done.stderr
 
 
 @pytest.mark.parametrize("choice", ["on", "off"])

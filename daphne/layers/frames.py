@@ -61,18 +61,21 @@ class FrameFlow:
         worker = inbox.worker
         if worker is None:
             message = messages_websocket.websocket_receive(self._scope, inbox.name, frame.order, frame.event)
-            await self._send_patiently("websocket.receive", message)
+            patience = self._bridge.settings.channel_full_timeout
+            await self._send_patiently("websocket.receive", message, patience)
             frames.confirm(1)
             return
         frames.unconfirmed.append(frame)
         try:
-            await self._send_patiently(worker.prefix + inbox.local, for_worker(frame))
+            # However long its channel stays full: a worker that reads no more is taken for dead, which may
+            # need more time than a full channel is given; no client is to lose its connection by that.
+            await self._send_patiently(worker.prefix + inbox.local, for_worker(frame), None)
             frame.arrived = True
         except Abandoned:
             pass  # `lost`, which comes next, puts the frame back; `handed_over` has done so already
 
-    async def _send_patiently(self, channel: str, message: Message) -> None:
-        """A full channel is waited for within a bound, an absent layer for as long as it takes."""
+    async def _send_patiently(self, channel: str, message: Message, patience: float | None) -> None:
+        """A full channel is waited for `patience` seconds, an absent layer for as long as it takes."""
         sender = self._bridge.sender
         if not sender.send_now(channel, message):
-            await sender.send(channel, message, self._bridge.settings.channel_full_timeout, outage=None)
+            await sender.send(channel, message, patience, outage=None)

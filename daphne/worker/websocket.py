@@ -44,6 +44,7 @@ class WebSocketRun(ApplicationRun):
             "_delivered",
             "_denial",
             "_draining",
+            "_heard",
             "_in_hand",
             "_loss",
             "_offered",
@@ -55,6 +56,8 @@ class WebSocketRun(ApplicationRun):
         super().__init__(worker, message)
         self._connect_told = False
         self._close_event: Event | None = None
+        self._heard = 0
+        """The order of the last message that came."""
         self._delivered = 0
         """The order of the last message that the application received."""
         self._in_hand = -1
@@ -141,7 +144,9 @@ class WebSocketRun(ApplicationRun):
     def heard(self, message: Message) -> None:
         """`websocket.receive` and `websocket.disconnect`."""
         if message["type"] == "websocket.receive":
-            if self._close_event is None:
+            if self._close_event is None and message["order"] > self._heard:
+                # Else it came twice: a layer that fails may have carried what is then sent again.
+                self._heard = message["order"]
                 self._events.append(message)
                 self.wake()
             return
@@ -176,6 +181,10 @@ class WebSocketRun(ApplicationRun):
             await self.wait()
 
     def _deliver(self, message: Event) -> Event:
+        if missing := message["order"] - self._delivered - 1:
+            # A layer that fails may lose what it held. The front end need not keep it, nor leave room for it.
+            log.warning("WebSocket %s: the layer lost %d messages of its client", self.reply_channel, missing)
+            self.confirmations.done_count += missing
         self._delivered = message["order"]
         key = "text" if "text" in message else "bytes"
         self._in_hand = len(message[key])

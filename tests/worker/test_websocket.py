@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from daphne.errors import ApplicationError, ClientDisconnected
+from daphne.errors import ApplicationError, ClientDisconnected, LayerUnavailable
 from daphne.worker import Worker
 from tests.layers.driver import CheckedLayer, Client, bridged, in_loop, until, websocket_scope, working
 
@@ -37,6 +37,54 @@ async def test_an_echo_stays_with_its_worker():
         await client.task
         # Nothing goes to classic channels, where nobody would take it.
         await until(lambda: layer.global_statistics()["messages_pending"] == 0)
+
+
+class Failing(CheckedLayer):
+    """Loses clients' messages with the texts `lost`; carries those in `unsure`, and says it may not have."""
+
+    def __init__(self, *, lost=(), unsure=()):
+        super().__init__()
+        self.lost, self.unsure = set(lost), set(unsure)
+
+    def give(self, channel, message):
+        return message.get("type") != "websocket.receive" and super().give(channel, message)
+
+    async def send_async(self, channel, message):
+        text = message.get("text") if message.get("type") == "websocket.receive" else None
+        if text in self.lost:
+            return
+        await super().send_async(channel, message)
+        if text in self.unsure:
+            self.unsure.remove(text)
+            raise LayerUnavailable("the connection has gone")
+
+
+@in_loop
+async def test_a_message_that_a_failing_layer_carried_twice_comes_once():
+    layer = Failing(unsure={"1", "2"})
+    async with bridged(layer) as bridge, working(layer, echo):
+        client = Client(bridge, websocket_scope())
+        for number in range(5):
+            client.give("websocket.receive", text=str(number))
+        await until(lambda: client.texts()[-1:] == ["4"], "the last message")
+        assert client.texts() == ["0", "1", "2", "3", "4"] and not layer.unsure
+        client.leave()
+        await client.task
+
+
+@in_loop
+async def test_messages_that_a_failing_layer_lost_are_logged_and_take_no_room(caplog):
+    lost = [*range(1, 301), *range(302, 602)]  # together more than a window holds
+    layer = Failing(lost=map(str, lost))
+    async with bridged(layer) as bridge, working(layer, echo):
+        client = Client(bridge, websocket_scope())
+        for number in range(700):
+            client.give("websocket.receive", text=str(number))
+        await until(lambda: client.texts()[-1:] == ["699"], "the last message")
+        assert client.texts() == [str(number) for number in range(700) if number not in lost]
+        assert caplog.text.count("the layer lost 300 messages") == 2
+        client.leave()
+        await client.task
 
 
 @in_loop

@@ -5,6 +5,7 @@ Called by `bridge_websocket`, which keeps them in `kept_frames`; calls the sende
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from daphne.layers import messages_websocket
@@ -37,7 +38,22 @@ class FrameFlow:
     async def room(self) -> None:
         """Wait until the next message may be read."""
         while self._frames.full:
-            await self._frames.window.changed()
+            try:
+                async with asyncio.timeout(self._bridge.settings.worker_timeout):
+                    await self._frames.window.changed()
+            except TimeoutError:
+                await self._repeat_last()
+
+    async def _repeat_last(self) -> None:
+        """Nothing has been confirmed for long: should a layer that failed have lost all that is under way,
+        the worker sees so by the last of it. Else it has that already, and drops it.
+        """
+        frames, inbox = self._frames, self._frames.inbox
+        if inbox is None or frames.flowing or not frames.unconfirmed:
+            return
+        worker = inbox.worker
+        if worker is not None and not worker.dead:
+            await self._bridge.workers.tell(worker, inbox.local, for_worker(frames.unconfirmed[-1]))
 
     async def flow(self) -> None:
         """Send what is unsent, if there is anybody to send it to. Raises ChannelFull or MessageTooLarge."""

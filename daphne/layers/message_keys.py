@@ -42,7 +42,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
         *("worker", "part"),
     ),
     "websocket reply daphne": (
-        *("subprotocol", "headers", "reason", "denial", "done", "worker", "state", "on_loss", "handover"),
+        *("subprotocol", "headers", "reason", "denial", "done", "worker", "state", "on_loss", "sent"),
+        "handover",
     ),
     "to a worker: http.disconnect": ("type",),
     "to a worker: websocket.receive": ("type", "order", "text", "bytes"),

@@ -231,6 +231,19 @@ class WebSocketRun(ApplicationRun):
             self.confirmations.said(self.confirmations.done_count)
         await self.reply(reply, len(text if text is not None else data or b""))
 
+    def unsure(self, message: Message, count: int) -> None:
+        """See `ApplicationRun`. Only such messages are numbered, for it would cost something with each."""
+        if self.front_end is not None:
+            message[EXTRA]["sent"] = count
+
+    async def confirm(self) -> None:
+        """See `ApplicationRun`. Where nothing more may be sent, how much has been is said, too: should a
+        layer that failed have lost all of it, the client would never take any."""
+        if self.window.full and self.front_end is not None and not self.gone:
+            count = self.window.sent_count
+            await self.worker.sender.try_send(self.reply_channel, {EXTRA: {"sent": count}})
+        await super().confirm()
+
     async def _close(self, event: Event) -> None:
         code, reason = check_close(event)
         if self._draining:

@@ -145,7 +145,7 @@ class Attachment(FrameProtocol):
         self._on_leaving(self)
         pending, self._pending = self._pending, {}
         unanswered = [answer for answer in pending.values() if not answer.done()]
-        if exc is None and unanswered and not (self._left or self._closed_here):
+        if unanswered and not (self._left or self._closed_here):
             log.warning("The broker of the local layer has gone, and what it held with it")
         for answer in unanswered:
             answer.set_exception(BrokerGone("the broker of the local layer has gone"))

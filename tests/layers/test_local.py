@@ -24,6 +24,7 @@ from daphne.errors import ConfigurationError, LayerUnavailable, MessageTooLarge
 from daphne.layers import blocking, local_broker, memory
 from daphne.layers.adapters import adapt
 from daphne.layers.local import ChannelLayer
+from daphne.layers.local_client import Attachment
 from daphne.layers.local_place import Place, default_path
 
 PEER = """
@@ -194,6 +195,23 @@ def test_a_process_that_leaves_in_order_warns_of_nothing(cancelled, path, caplog
 
     run(scenario())
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError(104, "reset")], ids=["idle", "busy"])
+def test_the_death_of_a_broker_is_logged(error, caplog):
+    """The kernel resets the connections of one that dies before it has read everything."""
+
+    async def scenario():
+        attachment = Attachment(lambda _: None)
+        answer = asyncio.ensure_future(attachment.call("flush"))
+        await asyncio.sleep(0)
+        attachment.connection_lost(error)
+        await asyncio.wait([answer])
+        assert isinstance(answer.exception(), LayerUnavailable)
+        assert isinstance(attachment.admitted.exception(), ConnectionError)
+
+    run(scenario())
+    assert "what it held with it" in caplog.text
 
 
 def test_a_broker_that_dies_is_replaced_at_once(path, caplog):

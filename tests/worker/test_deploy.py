@@ -38,6 +38,7 @@ MOST_UNDER_WAY = 20
 WORKING = re.compile(r"takes work from")
 TARGET = "tests.worker.deploy_target"
 LOST = re.compile(r"message \d+ was with the worker that died")
+DEAD = re.compile(r"Worker .*; it had .*")
 
 
 @dataclass
@@ -264,6 +265,7 @@ async def _deploys_and_deaths(deployment):
             await deployment.restart()
             await load.proceed()
         assert [socket.closed for socket in load.sockets] == [None] * SOCKETS, "0 sockets closed"
+        assert not DEAD.findall(deployment.front.output), "nobody is taken for dead"
         for socket in load.sockets:
             assert socket.received == list(range(len(socket.received))), (
                 "0 messages lost, doubled, out of order"

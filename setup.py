@@ -37,6 +37,7 @@ COMPILED = [
         f"daphne/protocols/{name}.py"
         for name in (
             "admission",
+            "masking",
             "negotiation",
             "outflow",
             "site",
@@ -94,8 +95,8 @@ COMPILED = [
         )
     ],
 ]
-"""What every request passes, but for what must stay plain Python: coroutines that an application gets to see
-(mypyc's are not the interpreter's own), and subclasses of Twisted's and Autobahn's classes."""
+"""What every request passes, but for what must stay plain Python: coroutines (docs/architecture.rst says
+why), and subclasses of Twisted's and Autobahn's classes."""
 
 CALLS = ["-fvisibility=hidden", "-fno-semantic-interposition", "-fno-plt"]
 """Nobody replaces functions of the compiled modules: calls among them, and to Python, need no detour."""

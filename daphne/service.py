@@ -18,7 +18,7 @@ from daphne.application.lifespan import Lifespan
 from daphne.application.running import Application, Runner
 from daphne.application.target import check_target, check_worker, is_channel_layer, load_target
 from daphne.endpoints import listen
-from daphne.errors import ConfigurationError
+from daphne.errors import ConfigurationError, DaphneError
 from daphne.protocols.site import ActionLogger, Site
 from daphne.settings import Settings
 from daphne.streams.signal import Signal
@@ -30,6 +30,8 @@ WORKER_WITHOUT_LAYER = "a worker is only for a channel layer, and the target is 
 
 _CLEAN_UP = 1.0
 """Seconds that cancelled applications have to clean up."""
+_HAND_ON = 5.0
+"""Seconds that a channel layer has to hand on what this process holds of it, and to close."""
 _ACCEPT_AGAIN = 1.0
 """Seconds between two looks whether there are file descriptors for new connections."""
 _CLOSES_A_SECOND = 100
@@ -53,6 +55,7 @@ class Service:
         self.site: Site | None = None
         self.runner: Runner | None = None
         self._lifespan: Lifespan | None = None
+        self._layer: Any = None
         self._worker: Any = None
         self._worker_task: asyncio.Task[Any] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -110,7 +113,7 @@ class Service:
         from daphne.layers.adapters import adapt
         from daphne.layers.bridge import Bridge
 
-        layer = adapt(self._target, settings.force_sync, settings.channel_layer_socket)
+        layer = self._layer = adapt(self._target, settings.force_sync, settings.channel_layer_socket)
         if settings.worker is not None:
             from daphne.worker import Worker
 
@@ -189,9 +192,21 @@ class Service:
             await self._worker.drain()
         if self._lifespan is not None:
             await self._lifespan.shutdown(self.settings.graceful_timeout)
+        if self._layer is not None:
+            await self._close_layer()
         if self.site is not None and self.runner is not None:
             self.site.schedule.close()
             self.runner.close()
+
+    async def _close_layer(self) -> None:
+        """Nobody here uses it any longer, but others do: what it holds for them must not end with us."""
+        try:
+            async with asyncio.timeout(_HAND_ON):
+                await self._layer.close_async()
+        except TimeoutError:
+            logger.warning("The channel layer did not close within %s seconds", _HAND_ON)
+        except DaphneError as problem:
+            logger.error("The channel layer did not close as it should: %s", problem)
 
     async def _drain(self, site: Site, runner: Runner) -> None:
         """Tell every connection to end, WebSockets one after the other; return when all have ended."""
@@ -207,7 +222,7 @@ class Service:
             else:
                 connection.drain()
         while site.admission or runner.streams:
-            await changed.wait()
+            await changed.waiter()
 
     async def _end(self, site: Site, runner: Runner) -> None:
         """Cut what has not ended by itself, and let cancelled applications clean up for a moment."""

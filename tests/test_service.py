@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from daphne.errors import EndpointError, LifespanError, TargetError
+from daphne.errors import EndpointError, LayerUnavailable, LifespanError, TargetError
+from daphne.layers.local import ChannelLayer as LocalLayer
 from daphne.layers.memory import ChannelLayer
 from daphne.reactor import LoopReactor
 from daphne.service import Service
@@ -319,6 +320,56 @@ def test_a_lifespan_that_hangs_does_not_keep_the_server(caplog: pytest.LogCaptur
     loop.settle()
     assert not [task for task in asyncio.all_tasks(loop) if not task.done()]
     loop.close()
+
+
+@pytest.mark.parametrize("worker", [None, "daphne.demo:application"], ids=["alone", "with a worker"])
+def test_what_a_layer_s_broker_holds_outlives_it(worker: str | None, tmp_path: Path) -> None:
+    """The loop goes on, as a Twisted reactor's does: nothing but the service closes the layer."""
+    path = str(tmp_path / "layer")
+    loop = asyncio.new_event_loop()
+
+    async def first() -> None:
+        layer = LocalLayer(path)
+        async with listening(layer, worker=worker):
+            await layer.send_async("jobs", {"number": 1})
+            await layer.group_add_async("group", "member")
+            assert layer.is_broker
+
+    async def next_one() -> None:
+        layer = LocalLayer(path)
+        waiting = layer.receive_batch(["jobs"])
+        assert await asyncio.wait_for(waiting, DEADLINE) == [("jobs", {"number": 1})]
+        assert await layer.group_channels_async("group") == ["member"]
+        await layer.close_async()
+
+    try:
+        loop.run_until_complete(first())
+        asyncio.run(next_one())
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize(
+    ("problem", "told"),
+    [(None, "did not close within"), (LayerUnavailable("Redis has gone"), "as it should: Redis has gone")],
+    ids=["hangs", "fails"],
+)
+def test_a_layer_that_does_not_close_does_not_keep_the_server(
+    problem: Exception | None, told: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unclosed(ChannelLayer):
+        async def close_async(self) -> None:
+            if problem is not None:
+                raise problem
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        async with listening(Unclosed()):
+            pass
+
+    monkeypatch.setattr("daphne.service._HAND_ON", 0.01)
+    asyncio.run(main())
+    assert told in caplog.text
 
 
 def test_kill_ends_at_once(serve: Any) -> None:

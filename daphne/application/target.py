@@ -74,7 +74,8 @@ def check_worker(path: str, application: object) -> None:
 def _has_layer_shape(target: object) -> bool:
     if not callable(getattr(target, "send", None)) or not callable(getattr(target, "receive", None)):
         return False
-    return hasattr(target, "extensions") or hasattr(target, "new_channel")
+    # In this order: channels_redis.pubsub's raises RuntimeError for `extensions` outside a running loop.
+    return hasattr(target, "new_channel") or hasattr(target, "extensions")
 
 
 def _failed(module_name: str, error: BaseException) -> TargetError:

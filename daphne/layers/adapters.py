@@ -24,16 +24,16 @@ def adapt(layer: Any, force_sync: bool = False, socket: str | None = None) -> As
     publish-subscribe layers, which hand every request to every worker. `socket` is a path for a local layer's
     socket, in place of its own; ConfigurationError for other layers.
     """
-    if socket is not None:
-        if not hasattr(layer, "use_socket"):
-            raise ConfigurationError("--channel-layer-socket is for daphne.layers.local only")
-        layer.use_socket(socket)
     kind = f"{type(layer).__module__}.{type(layer).__qualname__}"
-    if "pubsub" in type(layer).__module__:
+    if any("pubsub" in base.__module__ for base in type(layer).__mro__):
         raise ConfigurationError(
             f"{kind} hands every message to every receiver, so that each worker would answer each request: "
             "use channels_redis.core.RedisChannelLayer or daphne.layers.redis.ChannelLayer"
         )
+    if socket is not None:
+        if not hasattr(layer, "use_socket"):
+            raise ConfigurationError("--channel-layer-socket is for daphne.layers.local only")
+        layer.use_socket(socket)
     if all(
         inspect.iscoroutinefunction(getattr(layer, name, None)) for name in ("send_async", "receive_batch")
     ):

@@ -2,7 +2,7 @@
 
 Called by the bridge for every `websocket` scope; calls `messages` for what goes to and fro, `kept_frames` and
 `frames` for the way to the worker, and the inbox of the reply channel for the way back. One task reads the
-client, one the replies.
+client, one the replies; most messages pass without waking either (`bridge_connection`).
 
 The connection outlives its worker: when that hands it over or dies, a fresh `websocket.connect` with `resume`
 goes out, the next worker's accept is absorbed, and the client notices nothing.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
 from daphne.layers import messages, messages_websocket
-from daphne.layers.bridge_connection import WebSocketConnection, size_of
+from daphne.layers.bridge_connection import Passing, WebSocketConnection, size_of
 from daphne.layers.frames import FrameFlow
 from daphne.layers.interface import Message
 from daphne.layers.kept_frames import KeptFrames
@@ -57,12 +57,10 @@ class _Socket(WebSocketConnection):
 
     def __init__(self, bridge: Bridge, scope: Scope, receive: Receive, send: Send) -> None:
         frames = KeptFrames(bridge.sender.prompt, bridge.sender.abandon)
-        super().__init__(bridge.replies.inboxes.open_websocket(), frames)
+        super().__init__(receive, send, bridge.replies.inboxes.open_websocket(), frames)
         self.flow = FrameFlow(bridge, scope, frames)
         self.bridge = bridge
         self.scope = scope
-        self.receive = receive
-        self.send = send
         self.connection = self.inbox.local
         self.subprotocol: str | None = None
         self.state: str | None = None
@@ -80,6 +78,8 @@ class _Socket(WebSocketConnection):
         try:
             await self.receive()  # websocket.connect
             if await self._dispatch():
+                if self.stream is not None:
+                    self.stream.attend(self.take_message)
                 self._spawn(self._read_client())
                 await self._relay()
         finally:
@@ -118,10 +118,11 @@ class _Socket(WebSocketConnection):
     async def _read_client(self) -> None:
         try:
             while (event := await self.receive())["type"] != "websocket.disconnect":
-                if not self.frames.add_now(event):
-                    await self.flow.add(event)
-                elif self.frames.full:
+                content = _content_of(event)
+                if self.frames.full:
                     await self.flow.room()
+                if not self.frames.add_now(content):
+                    await self.flow.add(content)
         except ChannelFull:
             log.warning("WebSocket force closed for %s due to receive backpressure", self.inbox.name)
             event = await self._close_and_wait(closecodes.TRY_AGAIN_LATER)
@@ -155,16 +156,11 @@ class _Socket(WebSocketConnection):
         while True:
             while (reply := self.inbox.take_now()) is None:
                 await self.inbox.arrival()
-            event = self.plain_message(reply)
-            if event is not None:
-                try:
-                    await self.send(event)
-                except (ClientDisconnected, ApplicationError) as problem:
-                    self._not_sent(problem)
-                if count := self.inbox.passed_on(size_of(event)):
-                    self.bridge.workers.acknowledge(self.inbox, count)
-                continue
-            if type(reply) is dict:
+            reply = self.take_reply(reply)
+            going_on = True
+            if type(reply) is Passing:
+                await self._pass(reply)
+            elif type(reply) is dict:
                 going_on = await self._reply(reply)
             elif type(reply) is Lost:
                 going_on = await self._lost(reply)
@@ -173,7 +169,7 @@ class _Socket(WebSocketConnection):
             elif type(reply) is BacklogFull:
                 log.error("WebSocket force closed for %s: %s", self.inbox.name, reply)
                 going_on = await self._close(closecodes.TRY_AGAIN_LATER)
-            else:  # the client left; what it sent before goes to the next worker if there is none now
+            elif reply is _CLIENT_LEFT:  # what it sent before goes to the next worker if there is none now
                 going_on = self.open and not self.accepted and not self.closing and self.frames.waiting
             if not going_on:
                 return
@@ -219,17 +215,27 @@ class _Socket(WebSocketConnection):
             self.bridge.workers.acknowledge(self.inbox, sent)
         return missing < 0
 
-    def _not_sent(self, problem: Exception) -> None:
-        if isinstance(problem, ClientDisconnected):
+    async def _pass(self, passing: Passing) -> None:
+        """Wait until a message is with the client."""
+        try:
+            if isinstance(passing.outcome, Exception):
+                raise passing.outcome
+            await passing.outcome
+        except ClientDisconnected:
             log.debug("The client of %s has left", self.inbox.name)
-        else:
+        except ApplicationError as problem:
             log.error("HTTP/WS send decode error: %s", problem)
+        self.passed_on(passing.size)
+
+    def acknowledge(self, count: int) -> None:
+        """Tell the worker that the client has `count` replies in all."""
+        self.bridge.workers.acknowledge(self.inbox, count)
 
     async def _pass_on(self, event: Event, reply: Message) -> None:
         kind = event["type"]
         if kind == "websocket.send":
             await self._send(event)
-            self.bridge.workers.confirm(self.inbox, size_of(event))
+            self.passed_on(size_of(event))
         elif kind == "websocket.accept":
             await self._accept(event, EXTRA not in reply)
         elif not self.open:
@@ -303,7 +309,9 @@ class _Socket(WebSocketConnection):
         replies = self.bridge.replies
         self.bridge.workers.release(self.inbox)
         replies.close(self.inbox)
+        self.inbox.attend(None)
         self.inbox = replies.inboxes.open_websocket()
+        self.inbox.attend(self.take_reply)
         if await self._dispatch() and self.open:
             self._stop_timer()
             loop = asyncio.get_running_loop()
@@ -377,6 +385,12 @@ class _Socket(WebSocketConnection):
             task.cancel()
         bridge, inbox, worker = self.bridge, self.inbox, self.inbox.worker
         bridge.replies.close(inbox)
+        inbox.attend(None)
+        while (reply := inbox.take_now()) is not None:
+            if type(reply) is Passing:
+                reply.forget()
+        if self.stream is not None:
+            self.stream.attend(None)
         bridge.workers.release(inbox)
         if not self.dispatched:
             return
@@ -390,3 +404,9 @@ class _Socket(WebSocketConnection):
             known = None if code == closecodes.NO_STATUS else code
             message = messages_websocket.websocket_disconnect(self.scope, inbox.name, order, known)
             await bridge.sender.try_send("websocket.disconnect", message)
+
+
+def _content_of(event: Event) -> str | bytes:
+    """What a `websocket.receive` has of the client."""
+    text: str | None = event.get("text")
+    return text if text is not None else bytes(event["bytes"])

@@ -12,7 +12,7 @@ from daphne.layers import messages_websocket
 from daphne.layers.inbox import Inbox
 from daphne.layers.interface import Message
 from daphne.layers.kept_frames import Frame, KeptFrames, for_worker
-from daphne.layers.messages import Event, Scope
+from daphne.layers.messages import Scope
 from daphne.layers.sending import Abandoned
 
 if TYPE_CHECKING:
@@ -27,13 +27,12 @@ class FrameFlow:
         self._scope = scope
         self._frames = frames
 
-    async def add(self, event: Event) -> None:
-        """Take one `websocket.receive`; returns when the next may be read. Raises what `flow` raises."""
-        frame = Frame(event)
+    async def add(self, content: str | bytes) -> None:
+        """Take one message; returns when it is on its way, or kept. Raises what `flow` raises."""
+        frame = Frame(content)
         self._frames.unsent.append(frame)
         self._frames.window.sent(frame.size)
         await self.flow()
-        await self.room()
 
     async def room(self) -> None:
         """Wait until the next message may be read."""
@@ -76,7 +75,8 @@ class FrameFlow:
         frame.arrived = False
         worker = inbox.worker
         if worker is None:
-            message = messages_websocket.websocket_receive(self._scope, inbox.name, frame.order, frame.event)
+            name, order = inbox.name, frame.order
+            message = messages_websocket.websocket_receive(self._scope, name, order, frame.content)
             patience = self._bridge.settings.channel_full_timeout
             await self._send_patiently("websocket.receive", message, patience)
             frames.confirm(1)

@@ -78,13 +78,23 @@ class Inbox:
         self._held = 0
         """The bytes of those that were untaken then, and at times of some that had been taken by then."""
         self._waiter: asyncio.Future[None] | None = None
+        self._taker: Callable[[Any], Any] | None = None
+
+    def attend(self, taker: Callable[[Any], Any] | None) -> None:
+        """Whenever the reader waits, call `taker` with the next reply, in the very call that puts it here;
+        what that returns is put here instead, unless it is None. The reader does the same with each that it
+        takes, so that it makes no difference which of them came when."""
+        self._taker = taker
 
     def put(self, message: Any) -> None:
         """Append a reply, or whatever else the reader of this inbox is to know."""
-        messages = self._messages
-        messages.append(message)
         self.received += 1
-        waiter = self._waiter
+        waiter, messages = self._waiter, self._messages
+        if self._taker is not None and waiter is not None and not (messages or waiter.done()):
+            message = self._taker(message)
+            if message is None:
+                return
+        messages.append(message)
         if waiter is not None:
             self._waiter = None
             if not waiter.done():

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from daphne.layers.inbox import Inbox
 from daphne.layers.interface import Message
@@ -18,16 +17,14 @@ from daphne.layers.messages_packed import packed_receive
 from daphne.layers.prompt import PromptSender
 from daphne.layers.window import Window
 
-Event = Any
-
 
 class Frame:
     """One message of the client. `order` counts from 1 anew with each worker; 0 before it was sent."""
 
-    def __init__(self, event: Event) -> None:
-        text = event.get("text")
-        self.event = event
-        self.size = len(text if text is not None else event["bytes"])
+    def __init__(self, content: str | bytes) -> None:
+        self.content = content
+        """str of a text message, bytes of a binary one."""
+        self.size = len(content)
         self.order = 0
         self.arrived = False
         """Whether the layer has it."""
@@ -55,18 +52,18 @@ class KeptFrames:
         """Whether there are messages that no worker was sent yet."""
         return bool(self.unsent)
 
-    def add_now(self, event: Event) -> bool:
-        """Take one `websocket.receive`, if that takes no waiting; else False, and `add` is to be called.
+    def add_now(self, content: str | bytes) -> bool:
+        """Take one message, if that takes no waiting; else False, and `FrameFlow.add` is to be called.
 
         The next may be read once they are not `full`. Raises MessageTooLarge.
         """
         inbox = self.inbox
-        if inbox is None or self.unsent or self.flowing:
+        if inbox is None or self.unsent or self.flowing or self._sender.give is None:
             return False
         worker = inbox.worker
         if worker is None or worker.dead:
             return False
-        frame = Frame(event)
+        frame = Frame(content)
         frame.order = self.order + 1
         if not send_frame(self._sender, worker.prefix, inbox.local, frame):
             return False
@@ -136,19 +133,11 @@ class KeptFrames:
 def send_frame(sender: PromptSender, prefix: str, local: str, frame: Frame) -> bool:
     """Send it to the worker of `prefix`, if that takes no waiting. Raises MessageTooLarge."""
     if sender.packs:
-        text, data = frame.event.get("text"), frame.event.get("bytes")
-        if text is not None or type(data) is bytes:
-            return sender.send_packed(prefix, prefix + local, packed_receive(frame.order, text, data))
+        return sender.send_packed(prefix, prefix + local, packed_receive(frame.order, frame.content))
     return sender.send_now(prefix + local, for_worker(frame))
 
 
 def for_worker(frame: Frame) -> Message:
     """`websocket.receive` for a worker of ours."""
-    event = frame.event
-    text = event.get("text")
-    message: Message = {"type": "websocket.receive", "order": frame.order}
-    if text is not None:
-        message["text"] = text
-    else:
-        message["bytes"] = event["bytes"]
-    return message
+    key = "text" if type(frame.content) is str else "bytes"
+    return {"type": "websocket.receive", "order": frame.order, key: frame.content}

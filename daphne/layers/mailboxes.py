@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any
 
 from daphne.errors import LayerUnavailable
@@ -36,6 +37,17 @@ class Waiter:
         self.woken = False
 
 
+class _Attendant:
+    """Who attends a queue, in which thread, and how many messages were handed over there."""
+
+    __slots__ = ("count", "take", "thread")
+
+    def __init__(self, take: Take, thread: int) -> None:
+        self.take = take
+        self.thread = thread
+        self.count = 0
+
+
 class Mailboxes:
     """Queues and groups. Names and messages are taken as they are: whoever calls has checked them."""
 
@@ -50,7 +62,7 @@ class Mailboxes:
         self._lock = threading.Lock()
         self._store = Store(expiry, group_expiry, capacities)
         self._waiting: dict[str, dict[Waiter, None]] = {}
-        self._takers: dict[str, tuple[Take, int]] = {}
+        self._attendants: dict[str, _Attendant] = {}
         self._closed = False
 
     @property
@@ -61,7 +73,7 @@ class Mailboxes:
     def put(self, name: str, channel: str, message: Any, bounded: bool = True) -> None:
         """Append to the queue `name` what is meant for `channel`. Raises ChannelFull, if it is `bounded`, and
         Closed."""
-        if name in self._takers and self.hand(name, channel, message):
+        if name in self._attendants and self.hand(name, channel, message):
             return
         with self._lock:
             if self._closed:
@@ -73,21 +85,20 @@ class Mailboxes:
     def hand(self, name: str, channel: str, message: Any) -> bool:
         """Give the message to whoever attends the queue `name` in this thread, unless others wait there; else
         False. Raises Closed."""
-        taker = self._takers.get(name)
-        if taker is None or taker[1] != threading.get_ident():
+        attendant = self._attendants.get(name)
+        if attendant is None or attendant.thread != get_ident():
             return False
-        with self._lock:
-            if self._closed:
-                raise Closed("the mailboxes are closed")
-            if self._store.holds(name):
-                return False
-            self._store.count_message(name)
-        taker[0](channel, message)
+        if self._closed:
+            raise Closed("the mailboxes are closed")
+        if self._store.holds(name):
+            return False
+        attendant.count += 1  # without the lock: no other thread does
+        attendant.take(channel, message)
         return True
 
     def attended(self, thread: int) -> list[str]:
         """The queues that are attended in that thread."""
-        return [name for name, (_, attending) in self._takers.items() if attending == thread]
+        return [name for name, attendant in self._attendants.items() if attendant.thread == thread]
 
     def attend(self, name: str, take: Take, thread: int) -> None:
         """From now on, what that thread puts into the queue `name` goes to `take` at once, unless earlier
@@ -95,11 +106,15 @@ class Mailboxes:
 
         Somebody has to receive on it as well: for those, and for other threads.
         """
-        self._takers[name] = take, thread
+        self.forsake(name)
+        self._attendants[name] = _Attendant(take, thread)
 
     def forsake(self, name: str) -> None:
         """End that."""
-        self._takers.pop(name, None)
+        attendant = self._attendants.pop(name, None)
+        if attendant is not None:
+            with self._lock:
+                self._store.count_messages(name, attendant.count)
 
     def put_back(self, batch: Sequence[tuple[str, Any]]) -> None:
         """Return what was taken but cannot be handed on, in its order, to the front."""
@@ -169,19 +184,23 @@ class Mailboxes:
         """Forget all messages, groups and statistics."""
         with self._lock:
             self._store.flush()
+            for attendant in self._attendants.values():
+                attendant.count = 0
 
     def statistics(self, name: str | None) -> dict[str, float]:
         """Counts since the start or the last flush: of a queue, or with None of all."""
         with self._lock:
             store = self._store
             if name is None:
+                handed = sum([attendant.count for attendant in self._attendants.values()])
                 return {
-                    "messages_count": store.messages_total,
+                    "messages_count": store.messages_total + handed,
                     "channel_full_count": store.full_total,
                     "messages_pending": store.pending(),
                 }
+            handed = self._attendants[name].count if name in self._attendants else 0
             return {
-                "messages_count": store.messages_count.get(name, 0),
+                "messages_count": store.messages_count.get(name, 0) + handed,
                 "channel_full_count": store.full_count.get(name, 0),
                 "messages_pending": store.pending(name),
                 "messages_max_age": store.oldest(name, self._clock()),
@@ -236,12 +255,12 @@ class LoopEvent:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._owner = threading.get_ident()
+        self._owner = get_ident()
         self.future: asyncio.Future[None] = self._loop.create_future()
 
     def set(self) -> None:
         """Resolve it, at once or, from another thread, soon. RuntimeError if the loop is closed."""
-        if threading.get_ident() == self._owner:
+        if get_ident() == self._owner:
             self._resolve()
         else:
             self._loop.call_soon_threadsafe(self._resolve)

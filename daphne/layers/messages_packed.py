@@ -125,10 +125,9 @@ def _method(method: str) -> bytes:
     return pair
 
 
-def packed_receive(order: int, text: str | None, data: Any) -> bytes:
-    """`websocket.receive` for a worker of ours, packed; `data` where there is no `text`."""
-    if text is not None:
-        content = text.encode()
-        return b"".join([_RECEIVE_TEXT, text_head(len(content)), content, _ORDER, packed_number(order)])
-    size = len(data)
-    return b"".join([_RECEIVE_BYTES, bytes_head(size), data, _ORDER, packed_number(order)])
+def packed_receive(order: int, content: str | bytes) -> bytes:
+    """`websocket.receive` for a worker of ours, packed."""
+    if isinstance(content, str):
+        data = content.encode()
+        return b"".join([_RECEIVE_TEXT, text_head(len(data)), data, _ORDER, packed_number(order)])
+    return b"".join([_RECEIVE_BYTES, bytes_head(len(content)), content, _ORDER, packed_number(order)])

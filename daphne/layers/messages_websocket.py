@@ -48,15 +48,10 @@ def websocket_connect(scope: Scope, reply_channel: str, extra: Message | None) -
     return message
 
 
-def websocket_receive(scope: Scope, reply_channel: str, order: int, event: Event) -> Message:
+def websocket_receive(scope: Scope, reply_channel: str, order: int, content: str | bytes) -> Message:
     """`websocket.receive`: one message of the client; of `text` and `bytes` exactly one is there."""
-    message: Message = {"reply_channel": reply_channel, "path": scope["path"], "order": order}
-    text = event.get("text")
-    if text is not None:
-        message["text"] = text
-    else:
-        message["bytes"] = event["bytes"]
-    return message
+    key = "text" if isinstance(content, str) else "bytes"
+    return {"reply_channel": reply_channel, "path": scope["path"], "order": order, key: content}
 
 
 def websocket_disconnect(scope: Scope, reply_channel: str, order: int, code: int | None) -> Message:

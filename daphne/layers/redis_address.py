@@ -21,7 +21,7 @@ from redis.asyncio.retry import Retry  # isort: skip
 from daphne.errors import ConfigurationError
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds for one attempt."""
+"""Seconds for one attempt, and for each answer before the connection is open."""
 SILENCE_LIMIT = 15
 """Seconds after which the kernel gives up a TCP connection whose other side no longer acknowledges."""
 
@@ -52,7 +52,7 @@ class Address:
         arguments = {
             "protocol": 2,
             "socket_connect_timeout": CONNECT_TIMEOUT,
-            "socket_timeout": None,
+            "socket_timeout": CONNECT_TIMEOUT,  # while redis-py has the connection: until it is open
             "retry": Retry(NoBackoff(), 0),
             **self._arguments,
         }

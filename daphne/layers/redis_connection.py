@@ -22,6 +22,9 @@ from daphne.layers.redis_scripts import Script
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
 """Seconds between attempts to reach a server that has gone: doubled from the first to the longest."""
+ANSWER_LIMIT = 3.0
+"""Seconds that a command may go unanswered; then Redis counts as gone, though the kernel of its machine keeps
+the connection up. Fewer than heartbeats may be missing (`--worker-timeout`): nobody is taken for dead."""
 CLOSE_LIMIT = 1.0
 """Seconds that closing waits for the connections' farewells (TLS has one)."""
 
@@ -44,6 +47,10 @@ class Pipe(asyncio.Protocol):
         self._commands: list[bytes] = []
         self._replies: deque[asyncio.Future[Any]] = deque()
         self.client_id = 0
+        self.silent = False
+        """Whether it was given up because Redis did not answer."""
+        self._asked_or_heard_at = 0.0
+        self._watch: asyncio.TimerHandle | None = None
         self.closed: asyncio.Future[None] = self._loop.create_future()
         # The one private attribute of redis-py that is used: its streams end here.
         self._transport: asyncio.Transport = connection._writer.transport
@@ -51,7 +58,20 @@ class Pipe(asyncio.Protocol):
         notice_silence(self._transport.get_extra_info("socket"))
 
     def submit(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
-        """Send a command, with all others of this turn of the loop. The future raises LayerUnavailable."""
+        """Send a command, with all others of this turn of the loop. The future raises LayerUnavailable, after
+        `ANSWER_LIMIT` at the latest."""
+        if not self._replies:
+            self._asked_or_heard_at = self._loop.time()
+        if self._watch is None:
+            self._watch_for(ANSWER_LIMIT)
+        return self._send(command)
+
+    def block(self, *command: str | bytes | int | float) -> asyncio.Future[Any]:
+        """As `submit`, on a connection of its own, for a command that Redis may answer at any time."""
+        self._stop_watch()
+        return self._send(command)
+
+    def _send(self, command: tuple[str | bytes | int | float, ...]) -> asyncio.Future[Any]:
         reply: asyncio.Future[Any] = self._loop.create_future()
         if self._transport.is_closing():
             reply.set_exception(LayerUnavailable("the connection to Redis is closed"))
@@ -75,8 +95,14 @@ class Pipe(asyncio.Protocol):
         """Close the connection; commands under way fail."""
         self._transport.close()
 
+    def give_up(self) -> None:
+        """End the connection of a Redis that does not answer, without waiting for anything."""
+        self.silent = True
+        self._transport.abort()
+
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
+        self._asked_or_heard_at = self._loop.time()
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
@@ -88,6 +114,9 @@ class Pipe(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
         reason = str(exc) if exc else "the connection was closed"
+        if self.silent:
+            reason = f"it has not answered for {ANSWER_LIMIT:g} seconds"
+        self._stop_watch()
         while self._replies:
             reply = self._replies.popleft()
             if not reply.done():
@@ -95,6 +124,27 @@ class Pipe(asyncio.Protocol):
         self._leaving = asyncio.ensure_future(self._connection.disconnect(nowait=True))
         self._leaving.add_done_callback(lambda _: self.closed.set_result(None))
         self._on_lost(self, reason)
+
+    def _watch_for(self, seconds: float) -> None:
+        self._watch = self._loop.call_later(seconds, self._look, self._loop.time() + seconds)
+
+    def _stop_watch(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _look(self, due: float) -> None:
+        self._watch = None
+        if not self._replies or self._transport.is_closing():
+            return
+        now = self._loop.time()
+        if now > due + ANSWER_LIMIT / 2:  # this process stood still, and the answer may be waiting to be read
+            self._asked_or_heard_at = now
+        left = self._asked_or_heard_at + ANSWER_LIMIT - now
+        if left > 0:
+            self._watch_for(left)
+        else:
+            self.give_up()
 
     def _write(self) -> None:
         commands, self._commands = self._commands, []
@@ -240,6 +290,9 @@ class Server:
         if pipe is self.commands:
             self.commands = None
             self.up.clear()
+            if pipe.silent:  # nothing comes of what blocks there, either
+                for blocked in list(self._pipes):
+                    blocked.give_up()
             if not self._closed:
                 self._say_down(reason)
                 self._open()

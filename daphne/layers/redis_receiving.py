@@ -136,7 +136,7 @@ class _Fetch:
         blocker = await self._server.blocker()
         self._blocked_as = blocker.client_id
         try:
-            popped = await blocker.submit("BLPOP", *keys, 0)
+            popped = await blocker.block("BLPOP", *keys, 0)
         except ReplyError:
             raise
         except LayerUnavailable:  # said by the server already; the next receive waits for it

@@ -60,13 +60,13 @@ class Store:
                     self.full_count[name] = self.full_count.get(name, 0) + 1
                 raise ChannelFull(f"{name} holds {queue.capacity} messages")
         queue.entries.append((now + self.expiry, channel, message))
-        self.count_message(name)
+        self.count_messages(name, 1)
 
-    def count_message(self, name: str) -> None:
-        """Count one more message for the queue `name`."""
-        self.messages_total += 1
+    def count_messages(self, name: str, count: int) -> None:
+        """Count so many more messages for the queue `name`."""
+        self.messages_total += count
         if "?" not in name:  # each of those has a name of its own, and would be remembered for ever
-            self.messages_count[name] = self.messages_count.get(name, 0) + 1
+            self.messages_count[name] = self.messages_count.get(name, 0) + count
 
     def put_back(self, channel: str, message: Any, now: float) -> None:
         """Give back a message that was taken in vain: to the front, whatever the capacity."""

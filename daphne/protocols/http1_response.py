@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from daphne.errors import ClientDisconnected
 from daphne.protocols.files import send_file
 from daphne.protocols.outflow import Connection
 from daphne.protocols.standard import status_line
+from daphne.protocols.waiting import until_writable
 from daphne.streams.head import Headers, RequestHead
-from daphne.streams.http import HTTPStream
+from daphne.streams.http import HTTPStream, Pending
 from daphne.streams.response import BODILESS, ResponseHead
 from daphne.streams.websocket import WebSocketStream
 
@@ -174,9 +174,9 @@ class ResponseWriting(Connection):
             lines = [status_line(103, "1.1"), *[name + b": " + value for name, value in headers], b"", b""]
             self.transport.write(b"\r\n".join(lines))
 
-    async def respond_file(self, stream: HTTPStream, descriptor: int, size: int) -> None:
+    def respond_file(self, stream: HTTPStream, descriptor: int, size: int) -> Pending:
         """Write the first `size` bytes of an open file as body."""
-        await send_file(self, stream, descriptor, size)
+        return send_file(self, stream, descriptor, size)
 
     def say_continue(self) -> None:
         """Write `100 Continue` if the client still awaits it (RFC 9110 section 10.1.1)."""
@@ -184,8 +184,6 @@ class ResponseWriting(Connection):
             self.continue_due = False
             self.transport.write(_CONTINUE)
 
-    async def writable(self, stream: Stream | None = None) -> None:
+    def writable(self, stream: Stream) -> Pending:
         """Return once the peer has taken enough, or raise ClientDisconnected."""
-        await self.wait_for_room()
-        if stream is not None and stream.disconnected:
-            raise ClientDisconnected("the client has disconnected")
+        return until_writable(self, stream)

@@ -7,9 +7,10 @@ there.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
-from daphne.errors import ClientDisconnected, RequestRefused, StreamReset
+from daphne.errors import RequestRefused, StreamReset
 from daphne.protocols import http2_frames as codes
 from daphne.protocols import negotiation
 from daphne.protocols.files import send_pieces
@@ -18,11 +19,12 @@ from daphne.protocols.http2_hpack import encode_field, encode_fields, encode_sta
 from daphne.protocols.http2_output import SendingStream
 from daphne.protocols.http2_priority import parse_priority
 from daphne.protocols.http2_tunnel import Tunnel
+from daphne.protocols.waiting import until_writable
 from daphne.protocols.websocket_handshake import open_socket
 from daphne.settings import Settings
 from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers, RequestHead
-from daphne.streams.http import HTTPStream
+from daphne.streams.http import HTTPStream, Pending
 from daphne.streams.pages import PAGE_HEADERS, error_page
 from daphne.streams.response import BODILESS, ResponseHead, check_response
 from daphne.streams.signal import Signal
@@ -245,18 +247,19 @@ class Exchange(SendingStream):
         """Write a 103 response (RFC 8297)."""
         self.connection.output.headers(self, encode_status(103) + encode_fields(headers), False)
 
-    async def respond_file(self, stream: HTTPStream, descriptor: int, size: int) -> None:
+    def respond_file(self, stream: HTTPStream, descriptor: int, size: int) -> Pending:
         """Write the first `size` bytes of an open file as body."""
-        await send_pieces(self, stream, descriptor, size)
+        return send_pieces(self, stream, descriptor, size)
 
-    async def writable(self, stream: Stream) -> None:
+    def writable(self, stream: Stream) -> Pending:
         """Return once the client has taken enough, or raise ClientDisconnected."""
-        while self.write_paused:
-            if self._writable is None:
-                self._writable = Signal(self.site.loop)
-            await self._writable.wait()
-        if stream.disconnected:
-            raise ClientDisconnected("the client has disconnected")
+        return until_writable(self, stream)
+
+    def room(self) -> asyncio.Future[None]:
+        """What to await until the client may have taken enough, or has gone."""
+        if self._writable is None:
+            self._writable = Signal(self.site.loop)
+        return self._writable.waiter()
 
     def refuse(self, refusal: RequestRefused) -> None:
         """Answer a request that cannot be served, or cut an answer that has begun."""

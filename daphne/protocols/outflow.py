@@ -6,6 +6,7 @@ which register themselves as producers of their transport; calls the transport.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from mypy_extensions import mypyc_attr
@@ -47,12 +48,11 @@ class Outflow:
         """Where large pieces get in line."""
         return self.site.writes
 
-    async def wait_for_room(self) -> None:
-        """Return once the peer has taken enough, or has gone."""
-        while self.write_paused:
-            if self._room is None:
-                self._room = Signal(self.site.loop)
-            await self._room.wait()
+    def room(self) -> asyncio.Future[None]:
+        """What to await until the peer may have taken enough, or has gone."""
+        if self._room is None:
+            self._room = Signal(self.site.loop)
+        return self._room.waiter()
 
     def pauseProducing(self) -> None:
         """The transport holds more than its high-water mark."""

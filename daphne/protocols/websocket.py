@@ -18,13 +18,14 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from daphne.errors import ClientDisconnected, ConnectionFailed
+from daphne.errors import ConnectionFailed
 from daphne.protocols.http2_limits import Bucket
+from daphne.protocols.waiting import until_writable
 from daphne.protocols.websocket_reader import CLOSED, CLOSING, OPEN, WebSocketReader
 from daphne.streams import closecodes
 from daphne.streams.deadlines import Deadline
 from daphne.streams.head import Headers
-from daphne.streams.websocket import WebSocketStream
+from daphne.streams.websocket import Pending, WebSocketStream
 
 if TYPE_CHECKING:
     from daphne.protocols.site import Site
@@ -242,11 +243,9 @@ class WebSocketConnection(WebSocketReader):
             else:
                 self.transport.resumeProducing()
 
-    async def writable(self) -> None:
+    def writable(self) -> Pending:
         """Return once the peer has taken enough, or raise ClientDisconnected."""
-        await self.wait_for_room()
-        if self.stream.disconnected:
-            raise ClientDisconnected("the WebSocket is closed")
+        return until_writable(self, self.stream, "the WebSocket is closed")
 
     # ---- time ------------------------------------------------------------------------------------
 

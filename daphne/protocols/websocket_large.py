@@ -5,7 +5,7 @@ Made by websocket_reader for a frame that does not come whole; filled by it or b
 
 from __future__ import annotations
 
-from daphne.protocols.masking import unmask, unwritten
+from daphne.protocols.masking import HAS_NVX, unmask, unwritten
 
 LARGE = 131072
 """Bytes of payload from which that is done: less may come in one read."""
@@ -16,7 +16,7 @@ before bytes come, but addresses are not without end either, and a head announce
 
 def needed(length: int) -> int:
     """How much of a payload of `length` bytes must be there before it can be a LargeFrame."""
-    return length if length < LARGE or unwritten is None else length // ONE_PART_OF
+    return length if length < LARGE or not HAS_NVX else length // ONE_PART_OF
 
 
 class LargeFrame:
@@ -25,7 +25,6 @@ class LargeFrame:
     __slots__ = ("_mask", "_payload", "is_text", "rest")
 
     def __init__(self, is_text: bool, mask: bytes, length: int) -> None:
-        assert unwritten is not None
         self.is_text = is_text
         self._mask = mask
         self._payload, self.rest = unwritten(length)

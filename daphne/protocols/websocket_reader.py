@@ -98,7 +98,7 @@ class WebSocketReader(Outflow):
             self._backlog += data
             return
         self._frames_left = LARGEST
-        data = self._read(data)
+        data = _read(self, data)
         if data:
             self._backlog = data
             self._backlog_from = 0
@@ -107,28 +107,6 @@ class WebSocketReader(Outflow):
                 self._wait_for_turn()
         elif self._large is not None:
             self._fill()
-
-    def _read(self, data: bytes) -> bytes:
-        """Take as many frames as it is the peer's turn for, if the application keeps up; the rest."""
-        if self._pending is not None:
-            self._pending.append(data)
-            self._pending_size += len(data)
-            if self._pending_size < self._wanted:
-                return b""
-            data = b"".join(self._pending)
-            self._pending = None
-        elif self._large is not None:
-            data = self._large.take(data)
-            if self._large.rest:
-                return b""
-            self._large_complete()
-            if self._muted or self.state == CLOSED:
-                return b""
-        while data and self._frames_left > 0 and not self._reading_paused:
-            data = self._to_autobahn(data) if self._with_autobahn else self._read_frames(data)
-            if self._muted or self.state == CLOSED:
-                return b""
-        return data
 
     def _wait_for_turn(self) -> None:
         if not self._waits:
@@ -144,7 +122,7 @@ class WebSocketReader(Outflow):
         while self._backlog and self._frames_left > 0 and not self._reading_paused:
             size = SLICE if self._large is None else max(SLICE, len(self._large.rest))
             piece = self._backlog[self._backlog_from : self._backlog_from + size]
-            rest = self._read(piece)
+            rest = _read(self, piece)
             self._backlog_from += len(piece) - len(rest)
             if self._backlog_from >= len(self._backlog):
                 self._backlog = b""
@@ -197,64 +175,11 @@ class WebSocketReader(Outflow):
         assert large is not None
         self._frames_left -= 1
         if large.is_text:
-            self._deliver_text(large.payload())
+            _deliver_text(self, large.payload())
         else:
             self._deliver(large.payload())
 
     # ---- frames ----------------------------------------------------------------------------------
-
-    def _read_frames(self, data: bytes) -> bytes:
-        """Read whole frames as long as there are any of the usual kinds; what is for Autobahn's parser."""
-        at, size = 0, len(data)
-        while size - at >= 6:
-            if self._frames_left <= 0 or self._reading_paused:
-                return data[at:]
-            first, second = data[at], data[at + 1]
-            # A close frame of one byte is a violation.
-            if 0x88 <= first <= 0x8A and 0x80 <= second <= 0xFD and (first != 0x88 or second != 0x81):
-                end = at + 6 + (second & 0x7F)
-                if end > size:
-                    self._hold(data[at:], end - at)
-                    return b""
-                self._take_control(first, unmask(data[at + 2 : at + 6], data[at + 6 : end]))
-                if self._muted:
-                    return b""
-                at = end
-                continue
-            if first not in (0x81, 0x82) or second < 0x80 or self._perMessageCompress is not None:
-                break
-            length = second & 0x7F
-            start = at + 6
-            if length > 125:
-                extended = 2 if length == 126 else 8
-                start += extended
-                if start > size:
-                    self._hold(data[at:], start - at)
-                    return b""
-                length = int.from_bytes(data[at + 2 : at + 2 + extended], "big")
-                if length < (126 if extended == 2 else 65536):
-                    break
-            if length > self.longest:
-                break
-            end = start + length
-            if end > size:
-                self._begin_data(data, at, start, length)
-                return b""
-            payload = unmask(data[start - 4 : start], data[start:end])
-            at = end
-            self._frames_left -= 1
-            if first == 0x82:
-                self._deliver(payload)
-            elif not self._deliver_text(payload):
-                return b""
-        rest = data[at:] if at else data
-        plain = b"\x88\x89\x8a" if self._perMessageCompress is not None else b"\x81\x82\x88\x89\x8a"
-        short = 0 < len(rest) < 6 and rest[0] in plain
-        if short and (len(rest) == 1 or rest[1] >= 0x80):
-            self._hold(rest, 2 if len(rest) == 1 else 6)
-            return b""
-        self._with_autobahn = bool(rest)
-        return rest
 
     def _take_control(self, first: int, payload: bytes) -> None:
         """Take a whole control frame, as Autobahn's parser does at the end of one."""
@@ -265,16 +190,6 @@ class WebSocketReader(Outflow):
         else:
             code = int.from_bytes(payload[:2], "big") if payload else None
             self.onCloseFrame(code, payload[2:] or None)
-
-    def _deliver_text(self, payload: bytes) -> bool:
-        """Hand a text message on; False if it is none, which fails the connection."""
-        try:
-            text = payload.decode("utf-8")
-        except UnicodeDecodeError:
-            self._fail_connection(closecodes.INVALID_PAYLOAD, "text that is not UTF-8")
-            return False
-        self._deliver(text)
-        return True
 
     def _begin_data(self, data: bytes, at: int, start: int, length: int) -> None:
         """Keep a data frame that begins at `at`, its payload at `start`, until the rest of it comes."""
@@ -291,3 +206,95 @@ class WebSocketReader(Outflow):
             self._pending = [data]
             self._pending_size = len(data)
             self._wanted = wanted
+
+
+# The usual frame passes these. They are functions because calls of methods that a class outside of what is
+# compiled may replace are looked up.
+
+
+def _read(reader: WebSocketReader, data: bytes) -> bytes:
+    """Take as many frames as it is the peer's turn for, if the application keeps up; the rest."""
+    if reader._pending is not None:
+        reader._pending.append(data)
+        reader._pending_size += len(data)
+        if reader._pending_size < reader._wanted:
+            return b""
+        data = b"".join(reader._pending)
+        reader._pending = None
+    elif reader._large is not None:
+        data = reader._large.take(data)
+        if reader._large.rest:
+            return b""
+        reader._large_complete()
+        if reader._muted or reader.state == CLOSED:
+            return b""
+    while data and reader._frames_left > 0 and not reader._reading_paused:
+        data = reader._to_autobahn(data) if reader._with_autobahn else _read_frames(reader, data)
+        if reader._muted or reader.state == CLOSED:
+            return b""
+    return data
+
+
+def _read_frames(reader: WebSocketReader, data: bytes) -> bytes:
+    """Read whole frames as long as there are any of the usual kinds; what is for Autobahn's parser."""
+    at, size = 0, len(data)
+    while size - at >= 6:
+        if reader._frames_left <= 0 or reader._reading_paused:
+            return data[at:]
+        first, second = data[at], data[at + 1]
+        # A close frame of one byte is a violation.
+        if 0x88 <= first <= 0x8A and 0x80 <= second <= 0xFD and (first != 0x88 or second != 0x81):
+            end = at + 6 + (second & 0x7F)
+            if end > size:
+                reader._hold(data[at:], end - at)
+                return b""
+            reader._take_control(first, unmask(data[at + 2 : at + 6], data[at + 6 : end]))
+            if reader._muted:
+                return b""
+            at = end
+            continue
+        if first not in (0x81, 0x82) or second < 0x80 or reader._perMessageCompress is not None:
+            break
+        length = second & 0x7F
+        start = at + 6
+        if length > 125:
+            extended = 2 if length == 126 else 8
+            start += extended
+            if start > size:
+                reader._hold(data[at:], start - at)
+                return b""
+            length = int.from_bytes(data[at + 2 : at + 2 + extended], "big")
+            if length < (126 if extended == 2 else 65536):
+                break
+        if length > reader.longest:
+            break
+        end = start + length
+        if end > size:
+            reader._begin_data(data, at, start, length)
+            return b""
+        payload = unmask(data[start - 4 : start], data[start:end])
+        at = end
+        reader._frames_left -= 1
+        if first == 0x82:
+            reader._deliver(payload)
+        elif not _deliver_text(reader, payload):
+            return b""
+    rest = data[at:] if at else data
+    plain = b"\x88\x89\x8a" if reader._perMessageCompress is not None else b"\x81\x82\x88\x89\x8a"
+    short = 0 < len(rest) < 6 and rest[0] in plain
+    if short and (len(rest) == 1 or rest[1] >= 0x80):
+        reader._hold(rest, 2 if len(rest) == 1 else 6)
+        return b""
+    reader._with_autobahn = bool(rest)
+    return rest
+
+
+def _deliver_text(reader: WebSocketReader, payload: bytes) -> bool:
+    """Hand a text message on; False if it is none, which fails the connection."""
+    try:
+        text = payload.decode("utf-8")
+    except UnicodeDecodeError:
+        reader._fail_connection(closecodes.INVALID_PAYLOAD, "text that is not UTF-8")
+        return False
+    reader._deliver(text)
+    return True

@@ -30,6 +30,11 @@ async def receive(stream: HTTPStream | WebSocketStream) -> Event:
         await stream.something()
 
 
+def stream_behind(called: Any) -> Any:
+    """The stream whose own `receive` that is; None for one that something has been put around."""
+    return called.__self__ if getattr(called, "__func__", None) is receive else None
+
+
 async def send(stream: HTTPStream | WebSocketStream, event: Event) -> None:
     """Take one ASGI event from the application.
 

@@ -387,11 +387,13 @@ class HTTPStream:
         self._finished()
 
     def application_returned(self) -> bool:
-        """The application is done. False if it owed a response; it has been answered (500) or cut then."""
+        """The application is done. False if it owed a response; the client has been answered (500) or cut
+        then, and also if the application was told that it has gone, for it may read on.
+        """
         if self.complete or self.disconnected:
             return True
         self.answer(500)
-        return False
+        return self.half_closed
 
     def application_failed(self) -> None:
         """The application raised: 500 in the same turn, or a cut once the response has begun."""

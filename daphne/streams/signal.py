@@ -36,9 +36,10 @@ class Signal:
         self._waiters.append(waiter)
         return waiter
 
-    async def wait(self) -> None:
-        """Return after the next `fire()`."""
-        await self.waiter()
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for the next firing."""
+        return bool(self._waiters) and not self._waiters[-1].done()
 
     def fire(self) -> None:
         """Wake all who wait now."""

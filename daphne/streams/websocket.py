@@ -84,6 +84,7 @@ class WebSocketStream:
         self._told_connect = False
         self._close_event: Event | None = None
         self._arrival: Signal | None = None
+        self._taker: Callable[[str | bytes], bool] | None = None
         self._wire: Any = wire
         """None once the handshake is accepted."""
         self._loop = loop
@@ -104,6 +105,8 @@ class WebSocketStream:
         """Take one complete message: str for text, bytes for binary."""
         if self._steps is not _OPEN:
             return
+        if self._taker is not None and not self._messages and self._is_awaited() and self._taker(message):
+            return
         self._messages.append(message)
         self._queued += len(message) + _PER_MESSAGE
         if self._arrival is not None:
@@ -112,6 +115,16 @@ class WebSocketStream:
             self._reading_paused = True
             assert self.socket is not None
             self.socket.pause_reading()
+
+    def attend(self, taker: Callable[[str | bytes], bool] | None) -> None:
+        """Whenever the application awaits a message, offer the next one to `taker` first, in the call that
+        brings it. What that takes (True) is not received; what it does not take is, and so is whatever comes
+        before the application awaits a message again: the order stays.
+        """
+        self._taker = taker
+
+    def _is_awaited(self) -> bool:
+        return self._arrival is not None and self._arrival.awaited
 
     def socket_closed(self, code: int, reason: str) -> None:
         """The socket is closed, with the peer's close code, 1005 if it gave none, 1006 if it did not close

@@ -115,7 +115,7 @@ class MemoryConnection:
         while not (value := condition()):
             if self.ended:
                 raise EOFError(f"the connection ended with {bytes(self.received[-200:])!r}")
-            await self._change.wait()
+            await self._change.waiter()
         return value
 
     def changed(self) -> None:

@@ -144,8 +144,8 @@ class WebSocketRun(ApplicationRun):
     def heard(self, message: Message) -> None:
         """`websocket.receive` and `websocket.disconnect`."""
         if message["type"] == "websocket.receive":
+            # What came before comes again where the layer took it and could not say so to the front end.
             if self._close_event is None and message["order"] > self._heard:
-                # Else it came twice: a layer that fails may have carried what is then sent again.
                 self._heard = message["order"]
                 self._events.append(message)
                 self.wake()

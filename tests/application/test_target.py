@@ -145,6 +145,12 @@ def test_layers_of_other_projects():
     assert is_channel_layer(channels.InMemoryChannelLayer())
 
 
+def test_a_layer_that_answers_only_inside_a_running_loop():
+    """What it is there and then is asked outside; `layers.adapters` refuses it by name afterwards."""
+    pubsub = pytest.importorskip("channels_redis.pubsub")
+    assert is_channel_layer(pubsub.RedisPubSubChannelLayer())
+
+
 @pytest.mark.parametrize("target", [application, Application, Application(None), print])
 def test_applications(target):
     assert not is_channel_layer(target)

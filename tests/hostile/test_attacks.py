@@ -340,9 +340,11 @@ def test_a_flood_whose_answers_are_read(watched: Watched, flood: str, connection
 
 
 def test_rapid_reset(watched: Watched) -> None:
+    """The requests wait for their body: from Python 3.12 on others may be answered before they are reset."""
     with Peer2(watched.address) as peer:
         for number in range(1, 1001, 2):
-            peer.write(peer.headers(number, request_fields()), frames.RstStreamFrame(number, error_code=8))
+            head = peer.headers(number, request_fields("POST"), "END_HEADERS")
+            peer.write(head, frames.RstStreamFrame(number, error_code=8))
         assert peer.goaway() == 11
         watched.waits_for("Limit --http2-max-resets-per-second reached")
         watched.serves_others()

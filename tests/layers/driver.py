@@ -125,6 +125,34 @@ def empty(layer, *channels):
     return layer.receive(list(channels)) == (None, None)
 
 
+class HandMade:
+    """A worker that does what the test says, and is not heard of otherwise."""
+
+    def __init__(self, layer, name="one"):
+        self.layer = layer
+        self.prefix = f"daphne.worker.{name}.{layer.client_prefix}!"
+
+    async def receive(self, channel="http.request"):
+        """The next request, not announced."""
+        return (await one(self.layer, channel))[1]
+
+    async def say(self, message, kind, **more):
+        control = message["reply_channel"].partition("!")[0] + "!control"
+        await self.layer.send_async(control, {"type": f"daphne.{kind}", "worker": self.prefix, **more})
+
+    async def take(self, channel="http.request"):
+        message = await self.receive(channel)
+        local = message["reply_channel"].partition("!")[2]
+        await self.say(message, "take", ids=[local], timeout=0)
+        return message
+
+    async def answer(self, message, **reply):
+        await self.layer.send_async(message["reply_channel"], {"status": 200, "daphne": {}, **reply})
+
+    async def told(self):
+        return (await one(self.layer, self.prefix))[1]
+
+
 def http_scope(path="/", **changes):
     scope = {
         "type": "http",

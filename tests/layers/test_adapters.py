@@ -17,6 +17,7 @@ from daphne.layers.coroutines import CoroutineLayer
 from daphne.layers.interface import AsyncLayer
 from daphne.layers.memory import ChannelLayer
 from tests.layers.classic_layer import ClassicLayer, ClassicTwistedLayer, ClassicWaitingLayer
+from tests.layers.redis_server import RedisServer
 
 
 def channels_in_memory():
@@ -53,8 +54,81 @@ def test_what_is_no_layer_is_refused():
 def test_publish_and_subscribe_layers_are_refused():
     from channels_redis.pubsub import RedisPubSubChannelLayer
 
-    with pytest.raises(errors.ConfigurationError, match="every receiver"):
-        adapt(RedisPubSubChannelLayer())
+    class Derived(RedisPubSubChannelLayer):
+        pass
+
+    for layer, socket in ((RedisPubSubChannelLayer(), None), (Derived(), None), (Derived(), "socket")):
+        with pytest.raises(errors.ConfigurationError, match="every receiver"):
+            adapt(layer, socket=socket)
+
+
+def test_what_one_process_takes_from_channels_redis_no_other_gets_again():
+    """The first process is held in the moment in which it has a message and has not yet struck it off."""
+    from channels_redis.core import RedisChannelLayer
+
+    async def scenario(url):
+        held = asyncio.Event()
+        layers = [RedisChannelLayer([url]) for _ in range(2)]
+        strike_off = layers[0]._clean_receive_backup
+
+        async def strike_off_later(*arguments):
+            await held.wait()
+            await strike_off(*arguments)
+
+        layers[0]._clean_receive_backup = strike_off_later
+        one, two = (adapt(layer) for layer in layers)
+        try:
+            await one.send_async("http.request", {"number": 1})
+            assert await one.receive_batch(["http.request"]) == [("http.request", {"number": 1})]
+            await one.send_async("http.request", {"number": 2})
+            assert await two.receive_batch(["http.request"]) == [("http.request", {"number": 2})]
+        finally:
+            held.set()
+            for adapted, layer in ((one, layers[0]), (two, layers[1])):
+                await adapted.close_async()
+                await layer.close_pools()
+
+    server = RedisServer().start()
+    try:
+        asyncio.run(asyncio.wait_for(scenario(server.url), 60))
+    finally:
+        server.close()
+
+
+def test_what_channels_redis_was_about_to_bring_is_put_back(caplog):
+    """The process is held in the moment in which it has noted a message, and closes there."""
+    from channels_redis.core import RedisChannelLayer
+
+    async def scenario(server):
+        noted = asyncio.Event()
+        layers = [RedisChannelLayer([{"address": server.url, "socket_timeout": None}]) for _ in range(2)]
+        take = layers[0]._brpop_with_clean
+
+        async def take_and_hang(*arguments, **options):
+            await take(*arguments, **options)
+            noted.set()
+            await asyncio.Event().wait()
+
+        layers[0]._brpop_with_clean = take_and_hang
+        one, two = (adapt(layer) for layer in layers)
+        receiving = asyncio.ensure_future(one.receive_batch(["http.request"]))
+        await two.send_async("http.request", {"number": 1})
+        await noted.wait()
+        receiving.cancel()
+        await one.close_async()
+        assert await two.receive_batch(["http.request"]) == [("http.request", {"number": 1})]
+        assert not caplog.messages
+        server.stop()
+        await two.close_async()
+        assert "What was on its way from http.request could not be given back" in caplog.text
+        for layer in layers:
+            await layer.close_pools()
+
+    server = RedisServer().start()
+    try:
+        asyncio.run(asyncio.wait_for(scenario(server), 60))
+    finally:
+        server.close()
 
 
 @pytest.mark.parametrize("make", [ClassicLayer, ClassicWaitingLayer])

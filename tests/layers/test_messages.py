@@ -74,12 +74,11 @@ def test_websocket_connect_has_the_classic_keys_scheme_and_root_path():
 
 
 @pytest.mark.parametrize(
-    ("event", "key", "value"),
-    [({"text": "hi"}, "text", "hi"), ({"bytes": b"hi"}, "bytes", b"hi"), ({"text": ""}, "text", "")],
+    ("key", "value"),
+    [("text", "hi"), ("bytes", b"hi"), ("text", ""), ("bytes", b"")],
 )
-def test_of_text_and_bytes_the_other_is_absent_not_none(event, key, value):
-    event = {"text": None, "bytes": None, **event, "type": "websocket.receive"}
-    message = messages_websocket.websocket_receive(websocket_scope(), "r!x", 3, event)
+def test_of_text_and_bytes_the_other_is_absent_not_none(key, value):
+    message = messages_websocket.websocket_receive(websocket_scope(), "r!x", 3, value)
     assert message == {"reply_channel": "r!x", "path": "/chat", "order": 3, key: value}
 
 

@@ -84,8 +84,6 @@ def test_what_has_no_utf8_is_left_to_others():
     st.integers(0, 2**32 - 1), st.text(st.characters(codec="utf-8"), max_size=300) | st.binary(max_size=300)
 )
 def test_a_message_of_a_websocket(order, content):
-    event = {"type": "websocket.receive", "text" if isinstance(content, str) else "bytes": content}
-    frame = Frame(event)
+    frame = Frame(content)
     frame.order = order
-    received = packed_receive(order, event.get("text"), event.get("bytes"))
-    assert msgpack.unpackb(received) == for_worker(frame)
+    assert msgpack.unpackb(packed_receive(order, content)) == for_worker(frame)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -23,6 +25,7 @@ pytest.importorskip("hiredis")
 import hiredis
 import redis as redis_py
 
+from daphne.layers import redis_address, redis_connection
 from daphne.layers.redis import ChannelLayer
 from daphne.layers.redis_connection import Pipe
 
@@ -290,6 +293,58 @@ def test_a_connection_that_redis_cuts_comes_back(server, raw):
     asyncio.run(scenario())
 
 
+def test_a_server_that_stands_still_is_away_until_it_moves(monkeypatch, caplog):
+    """Its kernel keeps all connections up."""
+    monkeypatch.setattr(redis_connection, "ANSWER_LIMIT", 0.3)
+    caplog.set_level(logging.INFO)
+    server = RedisServer().start()
+
+    async def scenario():
+        layer = ChannelLayer(hosts=[server.url])
+        await layer.send_async("queue", {"number": 1})
+        os.kill(server.pid, signal.SIGSTOP)
+        async with asyncio.timeout(60):
+            with pytest.raises(LayerUnavailable, match="not answered for 0.3 seconds"):
+                await layer.send_async("queue", {"number": 2})
+        with pytest.raises(LayerUnavailable):  # at once
+            layer.send_async("queue", {"number": 3}).send(None)
+        os.kill(server.pid, signal.SIGCONT)
+        await eventually(lambda: "can be reached again" in caplog.messages[-1])
+        await layer.send_async("queue", {"number": 4})
+        await layer.close_async()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.close()
+
+
+def test_a_process_that_stood_still_itself_blames_nobody(server, raw, monkeypatch, caplog):
+    monkeypatch.setattr(redis_connection, "ANSWER_LIMIT", 1.0)
+
+    def blocked():
+        return [client["id"] for client in raw.client_list() if client["cmd"] == "blpop"]
+
+    async def scenario():
+        layer = ChannelLayer(hosts=[server.url])
+        await layer.send_async("queue", {"number": 1})
+        sending = asyncio.ensure_future(layer.send_async("queue", {"number": 2}))
+        await asyncio.sleep(0)
+        time.sleep(1.6)
+        await sending
+        receiving = asyncio.ensure_future(layer.receive_batch(["other"]))
+        await eventually(lambda: blocked())
+        at_first = blocked()
+        await asyncio.sleep(1.6)  # a receive may wait for ever
+        assert blocked() == at_first
+        await layer.send_async("other", {"number": 3})
+        assert await receiving == [("other", {"number": 3})]
+        await layer.close_async()
+
+    asyncio.run(scenario())
+    assert not caplog.messages
+
+
 # Addresses
 
 
@@ -390,6 +445,44 @@ def test_sentinel_says_who_the_master_is(tmp_path):
                 assert new.llen("asgi:queue") == 1
             await layer.close_async()
 
+        asyncio.run(scenario())
+    finally:
+        for server in (sentinel, *servers):
+            server.close()
+
+
+def test_a_master_that_stands_still_is_left_for_the_next(monkeypatch):
+    """By what sends, by what waits to receive, and by a connection that is only half open."""
+    monkeypatch.setattr(redis_connection, "ANSWER_LIMIT", 0.3)
+    monkeypatch.setattr(redis_address, "CONNECT_TIMEOUT", 0.5)
+    ports = [free_port(), free_port()]
+    servers = [RedisServer(port=port).start() for port in ports]
+    sentinel = RedisServer(port=free_port(), sentinel_of=ports[0])
+
+    async def scenario():
+        layer = ChannelLayer(hosts=[{"sentinels": [("127.0.0.1", sentinel.port)], "master_name": "master"}])
+        receiving = asyncio.ensure_future(layer.receive_batch(["reply.x!"]))
+        await layer.send_async("queue", {"number": 1})
+        with redis_py.Redis(port=ports[0]) as old:
+            await eventually(lambda: old.info("clients")["blocked_clients"] == 1)
+        os.kill(servers[0].pid, signal.SIGSTOP)
+        async with asyncio.timeout(60):
+            with pytest.raises(LayerUnavailable):
+                await layer.send_async("queue", {"number": 2})
+            await asyncio.sleep(0.2)  # it is at the old master's door again
+            with redis_py.Redis(port=sentinel.port) as control:
+                control.execute_command("SENTINEL", "REMOVE", "master")
+                control.execute_command("SENTINEL", "MONITOR", "master", "127.0.0.1", str(ports[1]), "1")
+            while True:
+                with contextlib.suppress(LayerUnavailable):
+                    await layer.send_async("reply.x!y", {"number": 3})
+                    break
+                await asyncio.sleep(0.01)
+            assert await receiving == [("reply.x!y", {"number": 3})]
+        await layer.close_async()
+
+    try:
+        sentinel.start()
         asyncio.run(scenario())
     finally:
         for server in (sentinel, *servers):

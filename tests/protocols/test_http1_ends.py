@@ -40,6 +40,22 @@ def test_a_client_that_half_closes_gets_its_answer(serve: Serve) -> None:
     assert connection.at_end and not connection.was_reset
 
 
+@pytest.mark.parametrize("told_of_it", [True, False])
+def test_an_application_that_ends_with_its_client_is_not_at_fault(
+    serve: Serve, told_of_it: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that closes altogether looks at first like one that may still read, which is answered."""
+    told = Told()
+    bench = serve(told, half_close_timeout=1)
+    connection = bench.exchange(request())
+    connection.send_eof()
+    bench.loop.advance(1.01 if told_of_it else 0.5)
+    told.finish()
+    bench.loop.settle()
+    assert [response.status for response in responses(connection)] == [500]
+    assert ("without a complete response" in caplog.text) is not told_of_it
+
+
 def test_pipelined_requests_before_a_half_close_are_all_answered(serve: Serve) -> None:
     told = Told()
     bench = serve(told)

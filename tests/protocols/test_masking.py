@@ -16,12 +16,12 @@ def test_both_ways_give_the_same(mask: bytes, payload: bytes) -> None:
     assert masking.unmask_small(mask, payload) == expected
     alone = bytes(bytearray(payload))
     assert masking.unmask(mask, alone) == expected
-    assert type(masking.unmask(mask, memoryview(payload)[:])) is bytes  # type: ignore[arg-type]
+    assert type(masking.unmask(mask, bytearray(payload))) is bytes
 
 
 @given(st.binary(min_size=4, max_size=4), st.binary(min_size=1, max_size=300), st.integers(0, 300))
 def test_bytes_are_written_where_they_stay(mask: bytes, payload: bytes, cut: int) -> None:
-    assert masking.unwritten is not None
+    assert masking.HAS_NVX
     made, memory = masking.unwritten(len(payload))
     memory[:cut] = payload[:cut]
     memory[cut:] = payload[cut:]
@@ -33,7 +33,7 @@ def test_bytes_are_written_where_they_stay(mask: bytes, payload: bytes, cut: int
     assert payload == made
 
 
-def test_the_payload_of_a_view_is_left_alone() -> None:
-    payload = b"x" * 1000
-    masking.unmask(b"abcd", memoryview(payload))  # type: ignore[arg-type]
+def test_an_array_of_bytes_is_left_alone() -> None:
+    payload = bytearray(b"x" * 1000)
+    masking.unmask(b"abcd", payload)
     assert payload == b"x" * 1000

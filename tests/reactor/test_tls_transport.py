@@ -140,7 +140,9 @@ def test_who_does_not_shake_hands_reaches_nobody(
             received(client)
     served.call(lambda: None)
     assert secure.factory.events.empty()
-    assert not caplog.records, "anybody can send rubbish, so it is not worth a line"
+    # asyncio's own debug mode (`python -X dev`) says that the port listens.
+    said = [line for line in caplog.messages if not line.endswith("is serving")]
+    assert not said, "anybody can send rubbish, so it is not worth a line"
 
 
 def test_a_handshake_has_its_time_only(

@@ -154,7 +154,7 @@ def test_one_that_raises_takes_nothing_from_the_others(loop: ClockLoop) -> None:
 def test_a_signal_wakes_all_who_wait_and_nobody_else(loop: ClockLoop) -> None:
     signal = Signal(loop)
     signal.fire()
-    waiting = [loop.create_task(signal.wait()) for _ in range(3)]
+    waiting = [signal.waiter() for _ in range(3)]
     loop.settle()
     waiting[1].cancel()
     loop.settle()
@@ -162,7 +162,7 @@ def test_a_signal_wakes_all_who_wait_and_nobody_else(loop: ClockLoop) -> None:
     loop.settle()
     assert [task.done() for task in waiting] == [True] * 3
     assert waiting[1].cancelled()
-    late = loop.create_task(signal.wait())
+    late = signal.waiter()
     loop.settle()
     assert not late.done()
     signal.fire()

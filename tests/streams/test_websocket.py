@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from daphne.errors import ApplicationError, ClientDisconnected
+from daphne.streams.calls import stream_behind
+from daphne.streams.websocket import WebSocketStream
 from daphne.testing.frames import TEXT, client_frame, close_frame, read_frame
 from daphne.testing.sockets import handshake
 from tests.protocols.bench import Bench, Driven, Event, responses
@@ -147,4 +151,45 @@ def test_messages_that_wait_are_told_before_the_disconnect(serve: Serve) -> None
     socket.loop.settle()
     assert [socket.receive().get("text") for _ in range(3)] == [None, "one", "two"]
     assert socket.receive()["code"] == 1006
+    socket.finish()
+
+
+def test_messages_are_offered_first_while_the_application_awaits_one(serve: Serve) -> None:
+    """What is not taken keeps its place: what comes before the application awaits the next is received."""
+    order: list[tuple[str, str]] = []
+
+    def take(message: str | bytes) -> bool:
+        assert isinstance(message, str)
+        if message[0] == "t":
+            order.append(("taken", message))
+        return message[0] == "t"
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        stream = stream_behind(receive)
+        stream.attend(take)
+        await receive()
+        await send(ACCEPT)
+        while (event := await receive())["type"] == "websocket.receive":
+            order.append(("received", event["text"]))
+            if event["text"] == "r5":
+                stream.attend(None)
+
+    bench = serve(application)
+    connection = bench.exchange(handshake("/", []))
+    for messages in ("t0 t1 r2 t3", "t4 r5", "t6"):
+        bench.send(connection, b"".join([client_frame(TEXT, text.encode()) for text in messages.split()]))
+    assert order == [
+        *[("taken", "t0"), ("taken", "t1"), ("received", "r2"), ("received", "t3")],
+        *[("taken", "t4"), ("received", "r5"), ("received", "t6")],
+    ]
+    bench.send(connection, close_frame())
+
+
+def test_only_its_own_receive_leads_to_a_stream(serve: Serve) -> None:
+    socket = Socket(serve, "open")
+    receive = socket.told.receives[0]
+    assert isinstance(stream_behind(receive), WebSocketStream)
+    assert stream_behind(socket.told.sends[0]) is stream_behind(lambda: receive()) is None
+    assert stream_behind(functools.partial(receive)) is None
+    socket.connection.reset()
     socket.finish()

@@ -59,6 +59,10 @@ class HTTPExchange:
         self.body_ended = False
         self.body_channel: str | None = None
         self.upload_window: Window | None = None
+        self.upload_parts = 0
+        """How many parts of the body have been sent over its channel."""
+        self.parts = 1
+        """How many parts of the response have come, once it has begun."""
         self.dispatched = self.retried = self.started = self.trailers = self.complete = False
         self.classic = True
         """Whether nothing says yet that a worker of ours answers."""

@@ -150,8 +150,9 @@ class HTTPRequest(HTTPExchange):
         for start in range(0, len(body) or 1, step):
             piece = body[start : start + step]
             await self._upload_message(
-                messages.body_chunk(piece, more or start + step < len(body)), len(piece)
+                messages.body_chunk(piece, more or start + step < len(body), self.upload_parts), len(piece)
             )
+            self.upload_parts += 1
 
     async def _upload_message(self, message: Message, size: int) -> None:
         """Classic consumers confirm nothing: for them the channel's capacity is the only window."""
@@ -225,6 +226,9 @@ class HTTPRequest(HTTPExchange):
                 return False
             if "worker" in extra:
                 self.bridge.workers.taken(extra["worker"], self.inbox)
+            if "part" in extra and extra["part"] != self.parts:
+                return self._out_of_turn(extra["part"])
+            self.parts += "part" in extra
             if "path" in extra:
                 return await self._file(reply)
         elif "request" in reply and messages.is_server_push(reply):
@@ -243,6 +247,14 @@ class HTTPRequest(HTTPExchange):
         if not self.complete and "content" in reply:
             self.bridge.workers.confirm(self.inbox, len(reply["content"]))
         return True
+
+    def _out_of_turn(self, part: int) -> bool:
+        """A layer that fails may bring a part twice, for its sender could not know that it had arrived; or
+        lose one."""
+        if part < self.parts:
+            return True
+        log.error("The response to %s %s is cut: the layer lost a part of it", *self._names())
+        return False
 
     async def _file(self, reply: Message) -> bool:
         """The worker names a file for the body. It waits until that has been sent, or cannot be."""

@@ -190,7 +190,7 @@ class _Socket(WebSocketConnection):
                     return await self._resume("its worker is ending")
                 if "denial" in extra:
                     return await self._deny(extra["denial"])
-            if len(reply) == 1:
+            if ("sent" in extra and self._has_come(extra["sent"])) or len(reply) == 1:
                 return True
         if self.closing:
             return True
@@ -206,6 +206,14 @@ class _Socket(WebSocketConnection):
             log.error("HTTP/WS send decode error: %s", problem)
             return self.open  # an unanswered handshake is answered by the stream
         return True
+
+    def _has_come(self, sent: int) -> bool:
+        """Whether a reply has come before: its worker could not know, and sent it again."""
+        missing = self.inbox.lacks(sent)
+        if missing > 0 and not self.closing:
+            log.warning("WebSocket %s: the layer lost %d messages for its client", self.inbox.name, missing)
+            self.bridge.workers.acknowledge(self.inbox, sent)
+        return missing < 0
 
     async def _pass(self, passing: Passing) -> None:
         """Wait until a message is with the client."""

@@ -5,6 +5,7 @@ Called by `bridge_websocket`, which keeps them in `kept_frames`; calls the sende
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from daphne.layers import messages_websocket
@@ -36,7 +37,22 @@ class FrameFlow:
     async def room(self) -> None:
         """Wait until the next message may be read."""
         while self._frames.full:
-            await self._frames.window.changed()
+            try:
+                async with asyncio.timeout(self._bridge.settings.worker_timeout):
+                    await self._frames.window.changed()
+            except TimeoutError:
+                await self._repeat_last()
+
+    async def _repeat_last(self) -> None:
+        """Nothing has been confirmed for long: should a layer that failed have lost all that is under way,
+        the worker sees so by the last of it. Else it has that already, and drops it.
+        """
+        frames, inbox = self._frames, self._frames.inbox
+        if inbox is None or frames.flowing or not frames.unconfirmed:
+            return
+        worker = inbox.worker
+        if worker is not None and not worker.dead:
+            await self._bridge.workers.tell(worker, inbox.local, for_worker(frames.unconfirmed[-1]))
 
     async def flow(self) -> None:
         """Send what is unsent, if there is anybody to send it to. Raises ChannelFull or MessageTooLarge."""
@@ -61,18 +77,21 @@ class FrameFlow:
         if worker is None:
             name, order = inbox.name, frame.order
             message = messages_websocket.websocket_receive(self._scope, name, order, frame.content)
-            await self._send_patiently("websocket.receive", message)
+            patience = self._bridge.settings.channel_full_timeout
+            await self._send_patiently("websocket.receive", message, patience)
             frames.confirm(1)
             return
         frames.unconfirmed.append(frame)
         try:
-            await self._send_patiently(worker.prefix + inbox.local, for_worker(frame))
+            # However long its channel stays full: a worker that reads no more is taken for dead, which may
+            # need more time than a full channel is given; no client is to lose its connection by that.
+            await self._send_patiently(worker.prefix + inbox.local, for_worker(frame), None)
             frame.arrived = True
         except Abandoned:
             pass  # `lost`, which comes next, puts the frame back; `handed_over` has done so already
 
-    async def _send_patiently(self, channel: str, message: Message) -> None:
-        """A full channel is waited for within a bound, an absent layer for as long as it takes."""
+    async def _send_patiently(self, channel: str, message: Message, patience: float | None) -> None:
+        """A full channel is waited for `patience` seconds, an absent layer for as long as it takes."""
         sender = self._bridge.sender
         if not sender.send_now(channel, message):
-            await sender.send(channel, message, self._bridge.settings.channel_full_timeout, outage=None)
+            await sender.send(channel, message, patience, outage=None)

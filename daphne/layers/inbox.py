@@ -128,6 +128,18 @@ class Inbox:
             self._waiter = waiter
         return waiter
 
+    def lacks(self, sent: int) -> int:
+        """The worker had sent `sent` replies that count before this one: how many of them have not come, if
+        above 0. Below it, this one has come already. Those that have not come count as passed on.
+        """
+        confirmations = self.confirmations
+        if confirmations is None:
+            confirmations = self.confirmations = Confirmations()
+        missing = sent - confirmations.done_count
+        if missing > 0:
+            confirmations.done_count = sent
+        return missing
+
     def passed_on(self, size: int) -> int:
         """A reply of `size` bytes has been passed on to the client: how many have been, if it is time to tell
         the worker; else 0."""

@@ -21,7 +21,7 @@ from daphne.layers.arrivals import Arrivals, Batch, Names
 from daphne.layers.blocking import BlockingDoor
 from daphne.layers.copying import check_values
 from daphne.layers.interface import BATCH, MAX_MESSAGE_SIZE, Message
-from daphne.layers.local_broker import Broker
+from daphne.layers.local_broker import PARTING_LIMIT, Broker
 from daphne.layers.local_client import Attachment, AttachmentFetch, BrokerGone
 from daphne.layers.local_frames import LARGEST_MESSAGE
 from daphne.layers.local_gate import Gate, Unpacker
@@ -292,8 +292,12 @@ class _LoopSide:
             self.attaching.cancel()
         await self.arrivals.close()
         if self.attachment is not None:
-            self.attachment.close()
-            await asyncio.wait([self.attachment.closed])  # which, unlike `await`, cancels nothing
+            attachment = self.attachment
+            attachment.part()
+            await asyncio.wait([attachment.closed], timeout=PARTING_LIMIT)  # unlike `await`, cancels nothing
+            if not attachment.closed.done():
+                attachment.abort()
+                await asyncio.wait([attachment.closed])
 
     def _begin(self, names: Names, limit: int) -> AttachmentFetch:
         if self.attachment is None:

@@ -145,15 +145,21 @@ class Attachment(FrameProtocol):
         self._on_leaving(self)
         pending, self._pending = self._pending, {}
         unanswered = [answer for answer in pending.values() if not answer.done()]
-        if exc is None and unanswered and not (self._left or self._closed_here):
+        if unanswered and not (self._left or self._closed_here):
             log.warning("The broker of the local layer has gone, and what it held with it")
         for answer in unanswered:
             answer.set_exception(BrokerGone("the broker of the local layer has gone"))
 
-    def close(self) -> None:
-        """Close the connection after what has been written; what is still unanswered will not be."""
-        self._closed_here = True
-        super().close()
+    def part(self) -> None:
+        """Ask no more: the broker ends the connection once it has read everything. What is still unanswered
+        will not be.
+
+        Were this end closed first, the next thing that the broker writes would fail, and with it its reading.
+        """
+        self._closed_here = self._left = True
+        self.flush_frames()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write_eof()
 
 
 class AttachmentFetch:

@@ -16,7 +16,8 @@ KEYS: Mapping[str, tuple[str, ...]] = {
         *("reply_channel", "http_version", "method", "path", "root_path", "scheme", "query_string"),
         *("headers", "body", "body_channel", "client", "server", EXTRA),
     ),
-    "http.request.body": ("content", "closed", "more_content"),
+    "http.request.body": ("content", "closed", "more_content", EXTRA),
+    "http.request.body daphne": ("part",),
     "http.disconnect": ("reply_channel", "path"),
     "http reply": ("status", "headers", "content", "more_content", EXTRA),
     "websocket.connect": (
@@ -38,10 +39,11 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     ),
     "http reply daphne": (
         *("trailers", "trailer_fields", "more_trailers", "early_hints", "path", "done", "abort", "handback"),
-        "worker",
+        *("worker", "part"),
     ),
     "websocket reply daphne": (
-        *("subprotocol", "headers", "reason", "denial", "done", "worker", "state", "on_loss", "handover"),
+        *("subprotocol", "headers", "reason", "denial", "done", "worker", "state", "on_loss", "sent"),
+        "handover",
     ),
     "to a worker: http.disconnect": ("type",),
     "to a worker: websocket.receive": ("type", "order", "text", "bytes"),

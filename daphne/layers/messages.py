@@ -89,9 +89,9 @@ def _joined(extensions: tuple[str, ...], same_files: bool) -> str:
     return " ".join([name for name in extensions if same_files or name != PATHSEND])
 
 
-def body_chunk(content: bytes, more: bool) -> Message:
-    """The next part of a long request body, for its `body_channel`."""
-    return {"content": content, "more_content": more}
+def body_chunk(content: bytes, more: bool, part: int) -> Message:
+    """The next part of a long request body, for its `body_channel`; `part` of them came before."""
+    return {"content": content, "more_content": more, EXTRA: {"part": part}}
 
 
 def body_closed() -> Message:

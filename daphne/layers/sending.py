@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from daphne.errors import ChannelFull, DaphneError, LayerUnavailable
 from daphne.layers.interface import AsyncLayer, Message
@@ -36,9 +37,16 @@ class LineSender:
         self._lines: dict[str, deque[_Place]] = self.prompt.lines
 
     async def send(
-        self, channel: str, message: Message, patience: float | None, outage: float | None = 0
+        self,
+        channel: str,
+        message: Message,
+        patience: float | None,
+        outage: float | None = 0,
+        unsure: Callable[[], None] | None = None,
     ) -> None:
         """Send, waiting `patience` seconds for room and `outage` seconds for the layer (None: for ever).
+
+        `unsure` is called before the message is sent again where it may have arrived already.
 
         Raises `errors.ChannelFull`, `errors.LayerUnavailable`, the layer's MessageTooLarge, or Abandoned.
         """
@@ -53,6 +61,8 @@ class LineSender:
             except LayerUnavailable:
                 if outage == 0:
                     raise
+                if unsure is not None:
+                    unsure()
         line = self._lines.get(queue)
         if patience == 0:
             if line and line[0].met_outage:
@@ -64,7 +74,7 @@ class LineSender:
         line.append(place)
         try:
             await place.turn(line)
-            await self._try_until_sent(channel, message, line)
+            await self._try_until_sent(channel, message, line, unsure)
         finally:
             self._leave(queue, line, place)
 
@@ -82,7 +92,9 @@ class LineSender:
             if channel is None or place.channel == channel:
                 place.wake(Abandoned(f"nobody receives on {channel or queue} any more"))
 
-    async def _try_until_sent(self, channel: str, message: Message, line: deque[_Place]) -> None:
+    async def _try_until_sent(
+        self, channel: str, message: Message, line: deque[_Place], unsure: Callable[[], None] | None
+    ) -> None:
         place = line[0]
         pause = FIRST_PAUSE
         while True:
@@ -93,6 +105,8 @@ class LineSender:
                 place.check_full()
             except LayerUnavailable as problem:
                 place.met_outage = True
+                if unsure is not None:
+                    unsure()
                 for waiting in line:
                     waiting.layer_is_away(problem)
             await place.wait(pause)

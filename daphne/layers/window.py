@@ -31,6 +31,11 @@ class Window:
         self._waiters: list[asyncio.Future[None]] = []
 
     @property
+    def sent_count(self) -> int:
+        """How many messages were sent in all."""
+        return self.confirmed + len(self._sizes)
+
+    @property
     def full(self) -> bool:
         """Whether the next message has to wait."""
         return self._under_way >= WINDOW

@@ -25,12 +25,16 @@ if TYPE_CHECKING:
 class HTTPRun(HTTPReplies):
     """One request: what the application receives, and its end. `http_replies` has what it sends."""
 
-    __slots__ = ("_body_told", "body_channel")
+    __slots__ = ("_body_parts", "_body_told", "_hole", "body_channel")
 
     def __init__(self, worker: Worker, message: Message) -> None:
         super().__init__(worker, message)
         self.body_channel: str | None = message.get("body_channel")
         self._body_told = False
+        self._body_parts = 0
+        """How many parts have come over the body's channel."""
+        self._hole = False
+        """Whether the layer has lost one."""
 
     async def run(self) -> None:
         """Run the application; answer 500 for it, or cut the response, if it did not answer itself."""
@@ -55,6 +59,10 @@ class HTTPRun(HTTPReplies):
                 self.worker.bodies.close(self.body_channel)
 
     async def _finish(self) -> None:
+        if self._hole and not self.done:
+            answer = {"abort": True} if self.begun else {"handback": True}
+            await self.worker.sender.try_send(self.reply_channel, {EXTRA: answer})
+            return
         if self.gone or (self.done and not self.too_large):
             return
         if self.begun:
@@ -71,6 +79,15 @@ class HTTPRun(HTTPReplies):
         if piece.get("closed"):
             self.disconnected()
             return
+        part = (piece.get(EXTRA) or {}).get("part", self._body_parts)
+        if part < self._body_parts or self._hole:  # a failing layer brought it twice
+            return
+        if part > self._body_parts:
+            log.error("The layer lost a part of the body of %s %r", *self._names())
+            self._hole = True
+            self.disconnected()
+            return
+        self._body_parts += 1
         more = bool(piece.get("more_content", False))
         self._events.append(messages.request_event(piece.get("content", b""), more))
         self.wake()

@@ -34,12 +34,14 @@ Pending = Coroutine[Any, Any, None]
 class HTTPReplies(ApplicationRun):
     """One response: waiting, started, sending, trailing, done."""
 
-    __slots__ = ("_start", "_steps", "_trailers", "begun")
+    __slots__ = ("_parts", "_start", "_steps", "_trailers", "begun")
 
     def __init__(self, worker: Worker, message: Message) -> None:
         super().__init__(worker, message)
         self.begun = False
         """Whether the front end has been sent a part of the response."""
+        self._parts = 0
+        """How many parts of the response have been sent."""
         self._start: Event | None = None
         self._trailers = False
         self._steps = _WAITING
@@ -89,7 +91,7 @@ class HTTPReplies(ApplicationRun):
         else:
             self._steps = _TRAILING if self._trailers else _DONE
             self.wake()
-        reply = messages.response_reply(start, content, more)
+        reply = self._numbered(messages.response_reply(start, content, more))
         if start is not None and more and self.front_end is not None:
             # `daphne.take` may stand in line behind as many replies as fill the window, and who confirms them
             # must know whom to tell.
@@ -97,6 +99,14 @@ class HTTPReplies(ApplicationRun):
         self.begun = True
         size = len(content) if more else -1  # nothing waits for the client to take the last
         return None if self.reply_now(reply, size) else self.reply(reply, size)
+
+    def _numbered(self, reply: Message) -> Message:
+        """All but the first say how many came before, for a layer that fails may lose some or bring some
+        twice."""
+        if self._parts:
+            reply[EXTRA]["part"] = self._parts
+        self._parts += 1
+        return reply
 
     async def _file(self, event: Event) -> None:
         """A file for the body; returns when the front end has sent it, or the client has gone."""
@@ -108,6 +118,7 @@ class HTTPReplies(ApplicationRun):
         assert self._start is not None
         reply = messages.file_reply(self._start, path)
         self._start = None
+        self._parts = 1
         self.begun = True
         self._steps = _TRAILING if self._trailers else _DONE
         self.worker.say_takes([self])  # first, for it is the taker whom the front end tells
@@ -121,7 +132,7 @@ class HTTPReplies(ApplicationRun):
         more = bool(event.get("more_trailers", False))
         if not more:
             self._steps = _DONE
-        await self.reply(messages.trailers_reply(fields, more))
+        await self.reply(self._numbered(messages.trailers_reply(fields, more)))
         self.wake()
 
     async def _hinted(self, event: Event) -> None:

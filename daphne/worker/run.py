@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from daphne.errors import ClientDisconnected
@@ -91,15 +92,20 @@ class ApplicationRun:
             raise ClientDisconnected("the client has disconnected")
         if self.reply_now(message, size):
             return
+        unsure = None
         if size >= 0:
+            unsure = partial(self.unsure, message, self.window.sent_count)
             self.window.sent(size)
         try:
-            await self.worker.sender.send(self.reply_channel, message, None, None)
+            await self.worker.sender.send(self.reply_channel, message, None, None, unsure)
         except Abandoned as problem:
             raise ClientDisconnected("the process that held the connection has gone") from problem
         except self.worker.layer.MessageTooLarge:
             self.too_large = True
             raise
+
+    def unsure(self, message: Message, count: int) -> None:
+        """A reply that comes after `count` others is sent again, and may have arrived the first time."""
 
     async def last_word(self, message: Message) -> None:
         """Send a reply that waits for nobody; if it cannot be sent, the front end is gone or notices by

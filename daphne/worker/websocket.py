@@ -181,6 +181,10 @@ class WebSocketRun(ApplicationRun):
             await self.wait()
 
     def _deliver(self, message: Event) -> Event:
+        if missing := message["order"] - self._delivered - 1:
+            # A layer that fails may lose what it held. The front end need not keep it, nor leave room for it.
+            log.warning("WebSocket %s: the layer lost %d messages of its client", self.reply_channel, missing)
+            self.confirmations.done_count += missing
         self._delivered = message["order"]
         key = "text" if "text" in message else "bytes"
         self._in_hand = len(message[key])
@@ -226,6 +230,19 @@ class WebSocketRun(ApplicationRun):
             reply[EXTRA]["done"] = self.confirmations.done_count
             self.confirmations.said(self.confirmations.done_count)
         await self.reply(reply, len(text if text is not None else data or b""))
+
+    def unsure(self, message: Message, count: int) -> None:
+        """See `ApplicationRun`. Only such messages are numbered, for it would cost something with each."""
+        if self.front_end is not None:
+            message[EXTRA]["sent"] = count
+
+    async def confirm(self) -> None:
+        """See `ApplicationRun`. Where nothing more may be sent, how much has been is said, too: should a
+        layer that failed have lost all of it, the client would never take any."""
+        if self.window.full and self.front_end is not None and not self.gone:
+            count = self.window.sent_count
+            await self.worker.sender.try_send(self.reply_channel, {EXTRA: {"sent": count}})
+        await super().confirm()
 
     async def _close(self, event: Event) -> None:
         code, reason = check_close(event)

@@ -24,6 +24,8 @@ from daphne.errors import ConfigurationError, LayerUnavailable, MessageTooLarge
 from daphne.layers import blocking, local_broker, memory
 from daphne.layers.adapters import adapt
 from daphne.layers.local import ChannelLayer
+from daphne.layers.local_client import Attachment
+from daphne.layers.local_frames import SENT, UNASKED
 from daphne.layers.local_place import Place, default_path
 
 PEER = """
@@ -38,6 +40,24 @@ async def main():
             if "stop" in message:
                 return await layer.close_async()
             await layer.send_async("answers", {"broker": layer.is_broker, **message})
+
+asyncio.run(main())
+"""
+
+LEAVER = """
+import asyncio, sys
+from daphne.layers.local import ChannelLayer
+
+async def main():
+    layer = ChannelLayer(sys.argv[1])
+    await layer.send_async("hello", {})
+    print(flush=True)
+    sys.stdin.readline()
+    last = [asyncio.create_task(layer.send_async("last", {"number": number})) for number in range(20)]
+    for _ in range(5):
+        await asyncio.sleep(0)  # they are written, and wait for the broker's answer
+    await layer.close_async()
+    await asyncio.gather(*last, return_exceptions=True)
 
 asyncio.run(main())
 """
@@ -194,6 +214,44 @@ def test_a_process_that_leaves_in_order_warns_of_nothing(cancelled, path, caplog
 
     run(scenario())
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_the_last_words_of_a_process_are_read_though_the_broker_writes_to_it_first(path):
+    """A worker that ended in order so left requests unanswered, where the machine had much else to do."""
+
+    async def scenario():
+        async with layers(path, 1) as [layer]:
+            pipe = subprocess.PIPE
+            leaver = subprocess.Popen([sys.executable, "-c", LEAVER, path], stdin=pipe, stdout=pipe)
+            await asyncio.to_thread(leaver.stdout.readline)
+            leaver.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                leaver.wait(1)  # this loop stands still meanwhile
+            leaver.stdout.close()
+            [client] = layer._broker._clients
+            client.write_frame((UNASKED, SENT, []))
+            client.flush_frames()
+            assert [(await one(layer, "last"))["number"] for _ in range(20)] == list(range(20))
+            assert await asyncio.to_thread(leaver.wait) == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError(104, "reset")], ids=["idle", "busy"])
+def test_the_death_of_a_broker_is_logged(error, caplog):
+    """The kernel resets the connections of one that dies before it has read everything."""
+
+    async def scenario():
+        attachment = Attachment(lambda _: None)
+        answer = asyncio.ensure_future(attachment.call("flush"))
+        await asyncio.sleep(0)
+        attachment.connection_lost(error)
+        await asyncio.wait([answer])
+        assert isinstance(answer.exception(), LayerUnavailable)
+        assert isinstance(attachment.admitted.exception(), ConnectionError)
+
+    run(scenario())
+    assert "what it held with it" in caplog.text
 
 
 def test_a_broker_that_dies_is_replaced_at_once(path, caplog):

@@ -382,3 +382,27 @@ async def test_what_stands_in_line_for_a_worker_that_has_ended_goes_to_the_next(
         client.leave()
         await client.task
         assert "has ended" not in caplog.text
+
+
+@in_loop
+async def test_a_dead_workers_full_channel_closes_no_websocket(loop, caplog):
+    """With the defaults a death takes longer to notice than the patience with a full channel lasts."""
+    layer = CheckedLayer(capacity=2)
+    async with bridged(layer) as bridge:
+        client = Client(bridge, websocket_scope())
+        first, second = HandMade(layer, "one"), HandMade(layer, "two")
+        for worker in (first, second):
+            message = await worker.take("websocket.connect")
+            extra = {"worker": worker.prefix}
+            await layer.send_async(message["reply_channel"], {"accept": True, "daphne": extra})
+            if worker is first:
+                await client.next_sent()
+                for number in range(4):
+                    client.give("websocket.receive", text=str(number))
+                await until(lambda: bridge.sender._lines, "a full channel")
+                await pass_time(loop, 10)
+        assert [(await second.told())["text"] for _ in range(4)] == ["0", "1", "2", "3"]
+        assert client.sent == [{"type": "websocket.accept"}]
+        assert "has been silent" in caplog.text
+        client.leave()
+        await client.task

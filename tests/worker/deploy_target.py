@@ -11,10 +11,12 @@ if _kind == "local":
     from daphne.layers.local import ChannelLayer
 
     channel_layer = ChannelLayer(_place)
-elif _kind == "redis":
+elif _kind in ("redis", "encrypted"):
     from daphne.layers.redis import ChannelLayer as RedisChannelLayer
 
-    channel_layer = RedisChannelLayer(hosts=[_place])
+    channel_layer = RedisChannelLayer(
+        hosts=_place.split(","), symmetric_encryption_keys=["a key"] if _kind == "encrypted" else None
+    )
 
 
 async def application(scope, receive, send):

@@ -2,8 +2,9 @@
 client notices.
 
 WebSocket clients send numbered messages to an application that echoes them, so that every message that is
-lost, doubled or out of order shows. With `DAPHNE_TEST_DEPLOY=full` it runs at full size: 200 WebSockets, 20
-HTTP clients, ten restarts, five kills. The size without it shows the same in less time.
+lost, doubled or out of order shows. With `DAPHNE_TEST_DEPLOY=full` it runs at full size, 200 WebSockets, 20
+HTTP clients, ten restarts, five kills, and over Redis on two hosts and with encryption, too. The size without
+it shows the same in less time.
 """
 
 from __future__ import annotations
@@ -29,12 +30,15 @@ SOCKETS, REQUESTERS, RESTARTS, KILLS = (200, 20, 10, 5) if FULL else (20, 4, 3, 
 PAUSE = 0.1 if FULL else 0.02
 """Seconds between two messages of a WebSocket client."""
 
+LAYERS = ["local", "redis", "two hosts", "encrypted"] if FULL else ["local", "redis"]
+
 MOST_UNDER_WAY = 20
 """Messages that a client has not got back when it waits, so that a slow machine is only slow."""
 
 WORKING = re.compile(r"takes work from")
 TARGET = "tests.worker.deploy_target"
 LOST = re.compile(r"message \d+ was with the worker that died")
+DEAD = re.compile(r"Worker .*; it had .*")
 
 
 @dataclass
@@ -192,14 +196,16 @@ def env(**changes):
             os.environ[name] = value
 
 
-@pytest.fixture(params=["local", "redis"])
+@pytest.fixture(params=LAYERS)
 def layer(request, tmp_path):
     if request.param == "local":
         yield f"local:{tmp_path / 'layer'}"
-    else:
-        pytest.importorskip("hiredis")
-        server = RedisServer().start()
-        yield f"redis:{server.url}"
+        return
+    pytest.importorskip("hiredis")
+    servers = [RedisServer().start() for _ in range(2 if request.param == "two hosts" else 1)]
+    kind = "encrypted" if request.param == "encrypted" else "redis"
+    yield f"{kind}:{','.join(server.url for server in servers)}"
+    for server in servers:
         server.close()
 
 
@@ -259,6 +265,7 @@ async def _deploys_and_deaths(deployment):
             await deployment.restart()
             await load.proceed()
         assert [socket.closed for socket in load.sockets] == [None] * SOCKETS, "0 sockets closed"
+        assert not DEAD.findall(deployment.front.output), "nobody is taken for dead"
         for socket in load.sockets:
             assert socket.received == list(range(len(socket.received))), (
                 "0 messages lost, doubled, out of order"

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from daphne.errors import ApplicationError, ClientDisconnected, MessageTooLarge
+from daphne.errors import ApplicationError, ClientDisconnected, LayerUnavailable, MessageTooLarge
 from daphne.layers.memory import ChannelLayer
 from tests.layers.driver import CheckedLayer, Client, bridged, empty, http_scope, in_loop, one, until, working
 
@@ -526,3 +526,80 @@ async def test_what_cannot_be_sent_raises_at_once_as_in_the_server_itself(event,
     async with bridged(layer) as bridge, working(layer, application):
         assert (await Client(bridge, http_scope()).request().response())[0] == 500
         assert await Client(bridge, http_scope("/again")).request().response() == (200, b"good")
+
+
+class Failing(CheckedLayer):
+    """Loses the messages with the content `lost`; carries those with `unsure`, and says it may not have."""
+
+    def __init__(self, *, lost=None, unsure=None):
+        super().__init__()
+        self.lost, self.unsure = lost, unsure
+
+    def give(self, channel, message):
+        return "content" not in message and super().give(channel, message)
+
+    async def send_async(self, channel, message):
+        content = message.get("content")
+        if content is not None and content == self.lost:
+            return
+        await super().send_async(channel, message)
+        if content is not None and content == self.unsure:
+            self.unsure = None
+            raise LayerUnavailable("the connection has gone")
+
+
+async def in_parts(scope, receive, send):
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "trailers": True})
+    for part in (b"one ", b"two ", b"three ", b""):
+        await send({"type": "http.response.body", "body": part, "more_body": bool(part)})
+    await send({"type": "http.response.trailers", "headers": [(b"a", b"b")]})
+
+
+@in_loop
+@pytest.mark.parametrize("part", [b"one ", b"two ", b"three ", b""])
+async def test_a_part_of_a_response_that_a_failing_layer_carried_twice_comes_once(part):
+    layer = Failing(unsure=part)
+    async with bridged(layer) as bridge, working(layer, in_parts):
+        client = Client(bridge, http_scope()).request()
+        await until(client.task.done)
+        assert [event.get("body") for event in client.sent[1:]] == [b"one ", b"two ", b"three ", b"", None]
+        assert layer.unsure is None
+
+
+@in_loop
+@pytest.mark.parametrize("part", [b"two ", b"three ", b""])
+async def test_a_response_of_which_a_failing_layer_lost_a_part_is_cut(part, caplog):
+    layer = Failing(lost=part)
+    async with bridged(layer) as bridge, working(layer, in_parts):
+        client = Client(bridge, http_scope()).request()
+        await until(client.task.done)
+        assert client.sent[-1]["type"] == "http.response.body" and client.sent[-1]["more_body"]
+        assert "the layer lost a part of it" in caplog.text
+
+
+async def upload(bridge):
+    """A body in four parts, the first of them in the request itself."""
+    client = Client(bridge, http_scope(method="POST"))
+    for letter in b"abcd":
+        client.give(body=bytes([letter]) * 1000, more_body=letter != ord("d"))
+    await until(client.task.done)
+    return client.sent
+
+
+@in_loop
+@pytest.mark.parametrize("letter", [b"b", b"c", b"d"])
+async def test_a_part_of_a_body_that_a_failing_layer_carried_twice_comes_once(letter):
+    layer = Failing(unsure=letter * 1000)
+    async with bridged(layer, body_chunk_size=1000) as bridge, working(layer, echo):
+        sent = await upload(bridge)
+        assert sent[1]["body"] == b"".join(bytes([letter]) * 1000 for letter in b"abcd")
+        assert layer.unsure is None
+
+
+@in_loop
+async def test_a_body_of_which_a_failing_layer_lost_a_part_is_answered_502(caplog):
+    layer = Failing(lost=b"b" * 1000)
+    async with bridged(layer, body_chunk_size=1000) as bridge, working(layer, echo):
+        assert (await upload(bridge))[0]["status"] == 502
+        assert "The layer lost a part of the body of POST '/'" in caplog.text

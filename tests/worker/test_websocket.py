@@ -39,6 +39,124 @@ async def test_an_echo_stays_with_its_worker():
         await until(lambda: layer.global_statistics()["messages_pending"] == 0)
 
 
+class Failing(CheckedLayer):
+    """Loses clients' messages with the texts `lost`; carries those in `unsure`, and says it may not have."""
+
+    def __init__(self, *, lost=(), unsure=()):
+        super().__init__()
+        self.lost, self.unsure = set(lost), set(unsure)
+
+    def give(self, channel, message):
+        return message.get("type") != "websocket.receive" and super().give(channel, message)
+
+    async def send_async(self, channel, message):
+        text = message.get("text") if message.get("type") == "websocket.receive" else None
+        if text in self.lost:
+            return
+        await super().send_async(channel, message)
+        if text in self.unsure:
+            self.unsure.remove(text)
+            raise LayerUnavailable("the connection has gone")
+
+
+@in_loop
+async def test_a_message_that_a_failing_layer_carried_twice_comes_once():
+    layer = Failing(unsure={"1", "2"})
+    async with bridged(layer) as bridge, working(layer, echo):
+        client = Client(bridge, websocket_scope())
+        for number in range(5):
+            client.give("websocket.receive", text=str(number))
+        await until(lambda: client.texts()[-1:] == ["4"], "the last message")
+        assert client.texts() == ["0", "1", "2", "3", "4"] and not layer.unsure
+        client.leave()
+        await client.task
+
+
+@in_loop
+async def test_messages_that_a_failing_layer_lost_are_logged_and_take_no_room(caplog):
+    lost = [*range(1, 301), *range(302, 602)]  # together more than a window holds
+    layer = Failing(lost=map(str, lost))
+    async with bridged(layer) as bridge, working(layer, echo):
+        client = Client(bridge, websocket_scope())
+        for number in range(700):
+            client.give("websocket.receive", text=str(number))
+        await until(lambda: client.texts()[-1:] == ["699"], "the last message")
+        assert client.texts() == [str(number) for number in range(700) if number not in lost]
+        assert caplog.text.count("the layer lost 300 messages") == 2
+        client.leave()
+        await client.task
+
+
+class FailingBack(CheckedLayer):
+    """The same for what workers send. Those in `failed` are not carried, which is said, and then they are."""
+
+    def __init__(self, *, lost=(), unsure=(), failed=()):
+        super().__init__()
+        self.lost, self.unsure, self.failed = set(lost), set(unsure), set(failed)
+
+    def give(self, channel, message):
+        return ("text" not in message or "type" in message) and super().give(channel, message)
+
+    async def send_async(self, channel, message):
+        text = message.get("text") if "type" not in message else None
+        if text in self.lost:
+            return
+        if text in self.failed:
+            self.failed.remove(text)
+            raise LayerUnavailable("there is no connection")
+        await super().send_async(channel, message)
+        if text in self.unsure:
+            self.unsure.remove(text)
+            raise LayerUnavailable("the connection has gone")
+
+
+@in_loop
+async def test_a_message_for_the_client_that_a_failing_layer_carried_twice_comes_once(caplog):
+    layer = FailingBack(unsure={"0", "2", "3"}, lost={"5"}, failed={"4", "6"})
+    async with bridged(layer) as bridge, working(layer, echo):
+        client = Client(bridge, websocket_scope())
+        for number in range(8):
+            client.give("websocket.receive", text=str(number))
+        await until(lambda: client.texts()[-1:] == ["7"], "the last message")
+        assert client.texts() == ["0", "1", "2", "3", "4", "6", "7"] and not layer.unsure
+        assert "the layer lost 1 messages for its client" in caplog.text
+        client.leave()
+        await client.task
+
+
+@in_loop
+async def test_an_application_whose_messages_a_failing_layer_all_lost_goes_on(caplog):
+    async def application(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        for number in range(700):
+            await send({"type": "websocket.send", "text": str(number)})
+        await send({"type": "websocket.close"})
+
+    layer = FailingBack(lost=map(str, range(600)))
+    async with bridged(layer, worker_timeout=1) as bridge, working(layer, application, worker_timeout=1):
+        client = Client(bridge, websocket_scope())
+        await until(client.task.done)
+        assert client.texts() == [str(number) for number in range(600, 700)]
+        assert "the layer lost 511 messages for its client" in caplog.text
+
+
+@in_loop
+async def test_a_client_whose_messages_a_failing_layer_all_lost_is_read_on(caplog):
+    layer = Failing(lost=map(str, range(600)))
+    async with bridged(layer, worker_timeout=1) as bridge, working(layer, echo, worker_timeout=1):
+        client = Client(bridge, websocket_scope())
+        for number in range(600):
+            client.give("websocket.receive", text=str(number))
+        await until(lambda: client.unread <= 600 - 511, "the end of reading")
+        layer.lost.clear()
+        await until(lambda: client.texts()[-1:] == ["599"], "the last message")
+        assert client.texts() == [str(number) for number in range(510, 600)]
+        assert "the layer lost 510 messages of its client" in caplog.text
+        client.leave()
+        await client.task
+
+
 class ForgetfulLayer(CheckedLayer):
     """Takes each message of a client twice: the first time it goes away before it can say so."""
 

@@ -19,9 +19,9 @@ Names = tuple[str, ...]
 PATIENCE = 0.25
 """Seconds that a message from a shared channel is kept for a next receive here before others may have it."""
 FORGOTTEN = 60.0
-"""Seconds that a message for a process-local name is kept for a next receive on it, and that a receive on a name
-of our own goes on for one. By then a layer, too, would have forgotten the message: whoever received there has
-ended."""
+"""Seconds that a message for a process-local name is kept for a next receive on it, and that a receive on a
+name of our own goes on for one. By then a layer would have forgotten the message, too: whoever received
+there has ended."""
 LAST_WAIT = 5.5
 """Seconds that closing waits for receives on shared channels: those of asgi_redis return after 5."""
 
@@ -50,8 +50,8 @@ class Fetch(Protocol):
 
 class TaskFetch:
     """A receive in a task. It is not cancelled while the layer is open, because most foreign layers lose the
-    message that arrives at that moment; unless it is for names of our own that nobody has wanted for long: each
-    long request body has one, and each would leave a task, and what its layer has for it, behind."""
+    message that arrives at that moment; unless it is for names of our own that nobody has wanted for long.
+    Each long request body has one, and would leave a task, and what its layer has for it, behind."""
 
     def __init__(self, receive: Coroutine[Any, Any, Batch], names: Names) -> None:
         self.future = asyncio.ensure_future(receive)

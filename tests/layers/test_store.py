@@ -66,7 +66,12 @@ def test_statistics_of_names_that_come_and_go_do_not_stay(monkeypatch):
         held.take([f"local.{number}!"], 1, 0)
     assert len(held.messages_count) <= 50
     assert len(held.full_count) <= 50
-    assert held.messages_count["plain"] == held.messages_count["local.499!"] == held.full_count["local.499!"] == 1
+    assert (
+        held.messages_count["plain"]
+        == held.messages_count["local.499!"]
+        == held.full_count["local.499!"]
+        == 1
+    )
     assert (held.messages_total, held.full_total) == (501, 500)
 
 

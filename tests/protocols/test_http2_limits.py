@@ -4,6 +4,7 @@ nothing happens.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import tracemalloc
 from collections.abc import Callable
@@ -251,7 +252,7 @@ def test_streams_that_have_ended_are_let_go_of_at_once(serve: Serve) -> None:
     told = Told()
     bench = serve(told, http2_max_concurrent_streams=10)
     client = RawClient(bench)
-    with let_go_of(Exchange, HTTPStream):
+    with let_go_of(Exchange, HTTPStream, asyncio.Task):
         for index in range(5):
             stream_id = 2 * index + 1
             client.send(client.headers(stream_id, request_fields("POST"), "END_HEADERS"))

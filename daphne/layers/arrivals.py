@@ -18,6 +18,10 @@ Names = tuple[str, ...]
 
 PATIENCE = 0.25
 """Seconds that a message from a shared channel is kept for a next receive here before others may have it."""
+FORGOTTEN = 60.0
+"""Seconds that a message for a process-local name is kept for a next receive on it, and that a receive on a
+name of our own goes on for one. By then a layer would have forgotten the message, too: whoever received
+there has ended."""
 LAST_WAIT = 5.5
 """Seconds that closing waits for receives on shared channels: those of asgi_redis return after 5."""
 
@@ -37,20 +41,36 @@ class Fetch(Protocol):
     def stop(self) -> None:
         """Nobody wants it just now: end early if that can be done without losing a message."""
 
+    def go_on(self) -> None:
+        """Somebody wants it again, if it has not ended."""
+
     def end(self) -> None:
         """The layer is being closed: end soon if that can be done without losing a message."""
 
 
 class TaskFetch:
     """A receive in a task. It is not cancelled while the layer is open, because most foreign layers lose the
-    message that arrives at that moment."""
+    message that arrives at that moment; unless it is for names of our own that nobody has wanted for long.
+    Each long request body has one, and would leave a task, and what its layer has for it, behind."""
 
     def __init__(self, receive: Coroutine[Any, Any, Batch], names: Names) -> None:
         self.future = asyncio.ensure_future(receive)
         self.shared = is_shared(names)
+        self._own = all("!" in name or "?" in name for name in names)
+        self._forgetting: asyncio.TimerHandle | None = None
 
     def stop(self) -> None:
         """It goes on, for the next caller."""
+        if self._own and self._forgetting is None:
+            loop = asyncio.get_running_loop()
+            self._forgetting = loop.call_later(FORGOTTEN, self.future.cancel)
+            self.future.add_done_callback(lambda _: self.go_on())
+
+    def go_on(self) -> None:
+        """For this one."""
+        if self._forgetting is not None:
+            self._forgetting.cancel()
+            self._forgetting = None
 
     def end(self) -> None:
         """Cancel it."""
@@ -78,6 +98,7 @@ class Arrivals:
         self._waiting: dict[asyncio.Future[None], tuple[Names, list[Any]]] = {}
         self._kept: Batch = []
         self._returns: set[asyncio.Task[None]] = set()
+        self._forgetting: asyncio.TimerHandle | None = None
         self._closing = False
 
     async def receive(self, names: Names, limit: int) -> Batch:
@@ -85,7 +106,9 @@ class Arrivals:
         parts = self._split(names)
         while not (batch := self.take(names, limit)):
             for part in parts:
-                if part not in self._under_way:
+                if part in self._under_way:
+                    self._under_way[part].go_on()
+                else:
                     self._start(part, limit)
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting[waiter] = names, parts
@@ -104,6 +127,8 @@ class Arrivals:
     async def close(self) -> None:
         """End the receives, and give back what they and earlier ones brought from shared channels."""
         self._closing = True
+        if self._forgetting is not None:
+            self._forgetting.cancel()
         for fetch in self._under_way.values():
             fetch.end()
         shared = [fetch.future for fetch in self._under_way.values() if fetch.shared]
@@ -159,6 +184,21 @@ class Arrivals:
     def _return_soon(self) -> None:
         if any("!" not in channel for channel, _ in self._kept):
             asyncio.get_running_loop().call_later(PATIENCE, self._begin_return)
+        self._forget_later()
+
+    def _forget_later(self) -> None:
+        if self._forgetting is None and not self._closing:
+            local = [kept for kept in self._kept if "!" in kept[0]]
+            if local:
+                loop = asyncio.get_running_loop()
+                self._forgetting = loop.call_later(FORGOTTEN, self._forget, local)
+
+    def _forget(self, local: Batch) -> None:
+        """Nobody has taken these in all that time; what has come since has the same time."""
+        self._forgetting = None
+        forgotten = {id(kept) for kept in local}
+        self._kept = [kept for kept in self._kept if id(kept) not in forgotten]
+        self._forget_later()
 
     def _begin_return(self) -> None:
         task = asyncio.get_running_loop().create_task(self._return_kept())

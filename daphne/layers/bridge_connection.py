@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mypy_extensions import mypyc_attr
 
-from daphne.errors import DaphneError
+from daphne.errors import ApplicationError, ClientDisconnected, DaphneError
 from daphne.layers.inbox import Inbox
 from daphne.layers.kept_frames import KeptFrames
 from daphne.layers.message_keys import EXTRA
@@ -66,6 +66,9 @@ class WebSocketConnection:
         awaited, as a `Passing`. Any other is returned as it is."""
         try:
             return _pass_on(self, reply)
+        except (ClientDisconnected, ApplicationError) as problem:
+            # Without the frames of this call: they would keep it, and with it the connection, as it them.
+            return Passing(problem.with_traceback(None), 0)
         except Exception as problem:  # which the relaying task raises again: no caller of this could help it
             return Passing(problem, 0)
 

@@ -125,8 +125,10 @@ class HTTPExchange:
         desk.unanswered.discard(self)
         if self.timer is not None:
             self.timer.cancel()
+            self.timer = None
         if self.watcher is not None:
             self.watcher.cancel()
+            self.watcher = None  # it keeps the frame in which it was cancelled, and that keeps us
         worker = inbox.worker
         desk.inboxes.close(inbox)
         desk.offers.release(inbox)

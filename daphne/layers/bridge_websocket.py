@@ -217,15 +217,23 @@ class _Socket(WebSocketConnection):
 
     async def _pass(self, passing: Passing) -> None:
         """Wait until a message is with the client."""
-        try:
-            if isinstance(passing.outcome, Exception):
-                raise passing.outcome
-            await passing.outcome
-        except ClientDisconnected:
-            log.debug("The client of %s has left", self.inbox.name)
-        except ApplicationError as problem:
-            log.error("HTTP/WS send decode error: %s", problem)
+        outcome = passing.outcome
+        if isinstance(outcome, Exception):  # raised here it would keep this frame, and the frame it
+            self._not_passed(outcome)
+        else:
+            try:
+                await outcome
+            except (ClientDisconnected, ApplicationError) as problem:
+                self._not_passed(problem)
         self.passed_on(passing.size)
+
+    def _not_passed(self, problem: Exception) -> None:
+        if isinstance(problem, ClientDisconnected):
+            log.debug("The client of %s has left", self.inbox.name)
+        elif isinstance(problem, ApplicationError):
+            log.error("HTTP/WS send decode error: %s", problem)
+        else:
+            raise problem
 
     def acknowledge(self, count: int) -> None:
         """Tell the worker that the client has `count` replies in all."""
@@ -383,6 +391,7 @@ class _Socket(WebSocketConnection):
         self._stop_timer()
         for task in self.tasks:
             task.cancel()
+        self.tasks.clear()  # they keep the frames in which they were cancelled, and those keep us
         bridge, inbox, worker = self.bridge, self.inbox, self.inbox.worker
         bridge.replies.close(inbox)
         inbox.attend(None)

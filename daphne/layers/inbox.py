@@ -49,6 +49,12 @@ class KnownWorker:
         self.dead = False
         self.watch: asyncio.Task[None] | None = None
 
+    def watch_no_more(self) -> None:
+        """End the watch over its process."""
+        watch, self.watch = self.watch, None
+        if watch is not None:
+            watch.cancel()
+
     def let_go(self, inbox: Inbox) -> None:
         """The connection of `inbox` is no longer its own."""
         inbox.worker = None

@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -40,6 +41,19 @@ PARTING_LIMIT = 2.0
 log = logging.getLogger("daphne.layers.local")
 
 
+class _Claim:
+    """Who receives on a process-local prefix."""
+
+    __slots__ = ("check_at", "owners", "used")
+
+    def __init__(self, check_at: float) -> None:
+        self.owners: set[object] = set()
+        self.check_at = check_at
+        """When to look whether anybody still does."""
+        self.used = False
+        """Whether another receive has begun since the last look."""
+
+
 class Broker:
     """Messages and groups of the layer, the clients, and who receives on which process-local prefix."""
 
@@ -50,7 +64,8 @@ class Broker:
         self._thread = threading.get_ident()
         self._place = place
         self._clients: set[Client] = set()
-        self._owners: dict[str, set[object]] = {}
+        self._claims: OrderedDict[str, _Claim] = OrderedDict()  # the earliest `check_at` first
+        self._claiming = threading.Lock()
         self._watches: dict[str, list[Callable[[], None]]] = {}
         self._local_watches: set[LoopEvent] = set()
         self._server: asyncio.Server | None = None
@@ -144,19 +159,43 @@ class Broker:
         return self._operations[operation](*arguments)
 
     def claim(self, names: tuple[str, ...], owner: object) -> None:
-        """Remember who receives on process-local prefixes."""
+        """Remember who receives on process-local prefixes, in any thread."""
         for name in names:
             if name[-1] == "!":
-                owners = self._owners.get(name)
-                if owners is None:
-                    self._owners[name] = {owner}
+                claim = self._claims.get(name)
+                if claim is None or owner not in claim.owners:
+                    with self._claiming:
+                        self._add_claim(name, owner)
                 else:
-                    owners.add(owner)
+                    claim.used = True
+
+    def _add_claim(self, name: str, owner: object) -> None:
+        now = self.loop.time()
+        for _ in range(2):
+            self._drop_claim(now)
+        claim = self._claims.get(name)
+        if claim is None:
+            claim = self._claims[name] = _Claim(now + self.boxes.expiry)
+        claim.owners.add(owner)
+
+    def _drop_claim(self, now: float) -> None:
+        """Forget the first claim if nobody has received on its prefix for long, as on that of a connection
+        which has ended: two at most for each new one. Whoever goes on to receive claims it again."""
+        name = next(iter(self._claims), None)
+        if name is None or self._claims[name].check_at > now:
+            return
+        claim = self._claims[name]
+        if claim.used or name in self._watches or self.boxes.awaited(name):
+            claim.used = False
+            claim.check_at = now + self.boxes.expiry
+            self._claims.move_to_end(name)
+        else:
+            del self._claims[name]
 
     def add_watch(self, prefix: str, gone: Callable[[], None]) -> None:
         """Call `gone` once nobody owns `prefix`."""
         self._watches.setdefault(prefix, []).append(gone)
-        if prefix not in self._owners:
+        if prefix not in self._claims:
             self.loop.call_later(UNCLAIMED, self._check_watches, prefix)
 
     def remove_watch(self, prefix: str, gone: Callable[[], None]) -> None:
@@ -184,12 +223,19 @@ class Broker:
     def remove_client(self, client: Client) -> None:
         """A connection has ended, or its client will ask no more."""
         self._clients.discard(client)
-        for prefix in [prefix for prefix, owners in self._owners.items() if client in owners]:
-            self._owners[prefix].discard(client)
-            if not self._owners[prefix]:
-                del self._owners[prefix]
-                self._check_watches(prefix)
+        for prefix in self._abandoned_by(client):
+            self._check_watches(prefix)
         self.client_parted()
+
+    def _abandoned_by(self, client: Client) -> list[str]:
+        """The prefixes that have no owner now that `client` has gone."""
+        with self._claiming:
+            claims = [(prefix, claim) for prefix, claim in self._claims.items() if client in claim.owners]
+            for prefix, claim in claims:
+                claim.owners.discard(client)
+                if not claim.owners:
+                    del self._claims[prefix]
+        return [prefix for prefix, claim in claims if not claim.owners]
 
     def client_parted(self) -> None:
         """One client fewer to wait for."""
@@ -197,7 +243,7 @@ class Broker:
             self._parted.set()
 
     def _check_watches(self, prefix: str) -> None:
-        if prefix not in self._owners and not self.leaving:
+        if prefix not in self._claims and not self.leaving:
             for gone in self._watches.pop(prefix, []):
                 gone()
 

@@ -58,6 +58,7 @@ class Mailboxes:
         capacities: Capacities,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.expiry = expiry
         self._clock = clock
         self._lock = threading.Lock()
         self._store = Store(expiry, group_expiry, capacities)
@@ -141,6 +142,10 @@ class Mailboxes:
                 self._wake_one(names[0])
             self._wake_for_the_rest(names)  # for what came since the last look
         return waiter
+
+    def awaited(self, name: str) -> bool:
+        """Whether a receive waits on the queue `name`."""
+        return name in self._waiting
 
     def stop_waiting(self, waiter: Waiter) -> None:
         """After a cancellation or a time-out: a wake-up that nobody answers goes to the next in line."""

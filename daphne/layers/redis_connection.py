@@ -27,6 +27,8 @@ ANSWER_LIMIT = 3.0
 the connection up. Fewer than heartbeats may be missing (`--worker-timeout`): nobody is taken for dead."""
 CLOSE_LIMIT = 1.0
 """Seconds that closing waits for the connections' farewells (TLS has one)."""
+SPARED = 8
+"""Connections that are kept for further receives. An application may have had one for each WebSocket."""
 
 _pack: Any = hiredis.pack_command
 log = logging.getLogger("daphne.layers.redis")
@@ -218,9 +220,13 @@ class Server:
         return pipe
 
     def release(self, pipe: Pipe) -> None:
-        """Keep the connection for the next command that blocks."""
-        if pipe in self._pipes and not self._closed:
+        """Keep the connection for the next command that blocks, if there are not enough of them."""
+        if pipe not in self._pipes or self._closed:
+            return
+        if len(self._idle) < SPARED:
             self._idle.append(pipe)
+        else:
+            pipe.close()
 
     async def close(self) -> None:
         """Close all connections."""

@@ -129,6 +129,9 @@ class _Fetch:
         elif self._stopping is None:
             self._stopping = asyncio.ensure_future(self._unblock())
 
+    def go_on(self) -> None:
+        """It ends all the same; the next one follows it."""
+
     end = stop
 
     async def _receive(self) -> Batch:

@@ -13,6 +13,9 @@ from typing import Any
 from daphne.errors import ChannelFull
 from daphne.layers.names import Capacities, local_prefix
 
+COUNTED = 4096
+"""Names that have statistics of their own, unless more than that many are of shared channels."""
+
 
 class _Queue:
     __slots__ = ("capacity", "check_at", "entries")
@@ -65,8 +68,22 @@ class Store:
     def count_messages(self, name: str, count: int) -> None:
         """Count so many more messages for the queue `name`."""
         self.messages_total += count
-        if "?" not in name:  # each of those has a name of its own, and would be remembered for ever
-            self.messages_count[name] = self.messages_count.get(name, 0) + count
+        if "?" in name:  # each of those has a name of its own, and would be remembered for ever
+            return
+        counts = self.messages_count
+        if name not in counts and len(counts) >= COUNTED and name[-1] == "!":
+            self._forget_counts()
+        counts[name] = counts.get(name, 0) + count
+
+    def _forget_counts(self) -> None:
+        """Processes come and go, and their names with them: forget the older half of what was counted of
+        process-local names."""
+        counts = self.messages_count
+        names = [name for name in counts if name[-1] == "!"]
+        for name in names[: len(names) // 2 + 1]:
+            del counts[name]
+        for name in [name for name in self.full_count if name[-1] == "!" and name not in counts]:
+            del self.full_count[name]
 
     def put_back(self, channel: str, message: Any, now: float) -> None:
         """Give back a message that was taken in vain: to the front, whatever the capacity."""

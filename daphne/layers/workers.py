@@ -177,8 +177,7 @@ class Workers:
                     await self._say_alive(worker)
         self._heart = None
         for worker in self._workers.values():
-            if worker.watch is not None:
-                worker.watch.cancel()
+            worker.watch_no_more()
         self._workers.clear()
 
     async def _say_alive(self, worker: KnownWorker) -> None:
@@ -208,8 +207,7 @@ class Workers:
         """The worker is dead. Its connections are told once what it has left in its channel is known."""
         del self._workers[worker.prefix]
         worker.dead = True
-        if worker.watch is not None:
-            worker.watch.cancel()
+        worker.watch_no_more()
         if worker.inboxes:
             self._spawn(self._bury(worker, why))
         self._untaken.worker_died()

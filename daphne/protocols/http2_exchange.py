@@ -294,7 +294,7 @@ class Exchange(SendingStream):
         self.connection.output.headers(self, block, False)
         self.stream = None
         if self._pace is not None:
-            self._pace.close()
+            self._pace.forget()
         early, self._early = bytes(self._early or b""), None
         self.tunnel = Tunnel(self)
         stream.socket = socket
@@ -355,11 +355,11 @@ class Exchange(SendingStream):
             self._writable.fire()
 
     def close_deadlines(self) -> None:
-        """Give the loop its timers back."""
+        """Give the loop its timers back, for good."""
         if self._pace is not None:
-            self._pace.close()
+            self._pace.forget()
         if self._stall is not None:
-            self._stall.close()
+            self._stall.forget()
 
     # ---- stalls ----------------------------------------------------------------------------------
 

@@ -85,17 +85,21 @@ class Places:
 
     def __init__(self, settings: Settings) -> None:
         self._most = settings.http2_max_concurrent_streams
-        self._left: list[Any] = []
+        self._left: set[asyncio.Task[None]] = set()  # not the streams, which may hold much
 
     def left_behind(self, stream: Any) -> None:
         """The client of `stream` has gone; its application may still run."""
         if stream.task is not None:
-            self._left.append(stream)
+            self._left.add(stream.task)
+            stream.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._left.discard(task)
 
     def room_beside(self, live: int) -> bool:
         """Whether one more stream may open beside `live` open ones. As many again may have been left."""
         if live >= self._most:
             return False
         if len(self._left) >= self._most:
-            self._left = [stream for stream in self._left if stream.task is not None]
+            self._left = {task for task in self._left if not task.done()}
         return len(self._left) < self._most

@@ -95,7 +95,7 @@ class Tunnel:
     def lost(self, reason: Exception | None = None) -> None:
         """The stream is over; tell the protocol once, in the loop's next turn."""
         if self._linger is not None:
-            self._linger.close()
+            self._linger.forget()
         self._tell_lost(reason or error.ConnectionLost())
 
     def _tell_lost(self, reason: Exception) -> None:

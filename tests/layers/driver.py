@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import inspect
 import threading
 import time
 from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 from daphne.errors import ClientDisconnected
 from daphne.layers.bridge import Bridge
@@ -120,6 +121,23 @@ async def one(layer, *channels):
     return channel, message
 
 
+@contextmanager
+def let_go_of(*kinds):
+    """What is made in the block of these kinds must be gone at its end, without the garbage collector."""
+    gc.collect()
+    before = [thing for thing in gc.get_objects() if issubclass(type(thing), kinds)]
+    gc.disable()
+    try:
+        yield
+        known = {id(thing) for thing in before}
+        left = [
+            thing for thing in gc.get_objects() if issubclass(type(thing), kinds) and id(thing) not in known
+        ]
+        assert not left, f"{len(left)} are left, such as {left[0]!r}"
+    finally:
+        gc.enable()
+
+
 def empty(layer, *channels):
     """Whether nothing waits on `channels` of a memory layer."""
     return layer.receive(list(channels)) == (None, None)
@@ -192,6 +210,8 @@ class Client:
         self.gone = False
         self.refuses = None
         """What the stream raises out of every send."""
+        self.waits = False
+        """Whether somebody awaits an event."""
         self._given = deque()
         self._arrival = asyncio.Event()
         self._taken = asyncio.Event()
@@ -226,7 +246,9 @@ class Client:
     async def _receive(self):
         while not self._given:
             self._arrival.clear()
+            self.waits = True
             await self._arrival.wait()
+        self.waits = False
         event = self._given.popleft()
         if event["type"].endswith("disconnect"):
             self._given.append(event)  # it stays true

@@ -17,6 +17,7 @@ from daphne.layers.coroutines import CoroutineLayer
 from daphne.layers.interface import AsyncLayer
 from daphne.layers.memory import ChannelLayer
 from tests.layers.classic_layer import ClassicLayer, ClassicTwistedLayer, ClassicWaitingLayer
+from tests.layers.driver import in_loop
 from tests.layers.redis_server import RedisServer
 
 
@@ -292,3 +293,81 @@ def test_closing_does_not_wait_for_receives_that_only_this_process_wants():
     started = time.monotonic()
     asyncio.run(scenario())
     assert time.monotonic() - started < 60, "closing has waited for the receive"
+
+
+class Hanging:
+    """A receive under way that brings its batch when the test says so."""
+
+    shared = False
+
+    def __init__(self):
+        self.future = asyncio.get_running_loop().create_future()
+
+    def stop(self):
+        pass
+
+    end = go_on = stop
+
+
+@in_loop
+async def test_what_came_for_a_process_local_name_that_nobody_receives_on_any_more_is_forgotten(loop):
+    """A WebSocket that ends takes its name with it, and perhaps a message is on its way there."""
+    begun = []
+
+    def begin(names, limit):
+        begun.append(Hanging())
+        return begun[-1]
+
+    async def none_is_given_back(batch):
+        raise AssertionError(batch)
+
+    receives = arrivals.Arrivals(begin, lambda names: [names], none_is_given_back)
+    for number in range(3):
+        receiving = asyncio.ensure_future(receives.receive((f"mine.{number}!",), 10))
+        await asyncio.sleep(0)
+        receiving.cancel()
+        await asyncio.wait([receiving])
+        begun[number].future.set_result([(f"mine.{number}!a", number)])
+        await asyncio.sleep(0)
+        loop.turn(arrivals.FORGOTTEN * 2 / 3)
+        await asyncio.sleep(0.01)
+    assert receives.take(("mine.0!",), 10) == []
+    assert receives.take(("mine.2!",), 10) == [("mine.2!a", 2)]
+    await receives.close()
+
+
+@in_loop
+async def test_receives_on_names_that_nobody_wants_any_more_end(loop):
+    """Each long request body has a name of its own; a layer of Channels keeps a task, and channels_redis a
+    connection, for as long as somebody receives on it."""
+    ended = []
+
+    class Waiting:
+        extensions = ()
+
+        async def send(self, channel, message):
+            raise NotImplementedError
+
+        async def receive(self, channel):
+            try:
+                await loop.create_future()
+            finally:
+                ended.append(channel)
+
+    async def wait_a_moment(name):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await adapted.receive_batch([name])
+
+    adapted = adapt(Waiting())
+    for name in ("body?a", "body?b", "own.x!", "shared"):
+        await wait_a_moment(name)
+    loop.turn(arrivals.FORGOTTEN - 1)
+    await wait_a_moment("body?b")
+    loop.turn(2)
+    await asyncio.sleep(0.01)
+    assert ended == ["body?a", "own.x!"]
+    loop.turn(arrivals.FORGOTTEN)
+    await asyncio.sleep(0.01)
+    assert ended == ["body?a", "own.x!", "body?b"]
+    await adapted.close_async()

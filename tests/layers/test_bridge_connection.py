@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from daphne.layers.bridge_connection import Passing
-from daphne.layers.window import OVERHEAD, WINDOW
+from daphne.layers.bridge_connection import Passing, WebSocketConnection
+from daphne.layers.inbox import Inbox, KnownWorker
+from daphne.layers.kept_frames import Frame, KeptFrames
+from daphne.layers.window import OVERHEAD, WINDOW, Window
 from daphne.settings import Settings
 from daphne.testing import MemoryServer
 from daphne.testing.frames import BINARY, TEXT, client_frame
@@ -21,6 +23,7 @@ from tests.layers.driver import (
     bridged,
     empty,
     in_loop,
+    let_go_of,
     one,
     until,
     websocket_scope,
@@ -207,3 +210,64 @@ async def test_early_messages_of_the_client_wait_for_the_worker():
         _, message = await one(layer, worker.prefix)
         assert (message["type"], message["code"]) == ("websocket.disconnect", 1000)
     assert empty(layer, worker.prefix)
+
+
+async def the_client_leaves(client, layer, worker, name):
+    client.connection.close()
+
+
+async def the_client_closes(client, layer, worker, name):
+    assert await client.close(1000) == (1000, "")
+
+
+async def the_worker_closes(client, layer, worker, name):
+    await layer.send_async(name, {"close": 4000, "daphne": {}})
+    with pytest.raises(WebSocketClosed):
+        await client.receive()
+
+
+async def replies_come_as_the_client_leaves(client, layer, worker, name):
+    await asyncio.sleep(0)
+    client.connection.reset()
+    client.connection.was_reset = True
+    for _ in range(20):  # one of them after the end is known, and before the relaying task knows it
+        layer.give(name, {"text": "late", "daphne": {}})
+        await asyncio.sleep(0)
+
+
+async def the_server_stops(client, layer, worker, name):
+    client.send("unconfirmed")
+
+
+async def the_worker_hands_over(client, layer, worker, name):
+    await layer.send_async(name, {"daphne": {"handover": {"received": 0}}})
+    assert await accept(layer, HandMade(layer, "two")) != name
+    client.connection.close()
+
+
+async def its_worker_is_lost(client, layer, worker, name):
+    client.send("unconfirmed")
+    await worker.told()
+    control = name.partition("!")[0] + "!control"
+    await layer.send_async(control, {"type": "daphne.bye", "worker": worker.prefix})
+    assert await accept(layer, HandMade(layer, "two")) != name
+    client.connection.close()
+
+
+@in_loop
+@pytest.mark.parametrize(
+    "end",
+    [
+        *(the_client_leaves, the_client_closes, the_worker_closes, replies_come_as_the_client_leaves),
+        *(the_server_stops, the_worker_hands_over, its_worker_is_lost),
+    ],
+)
+async def test_a_connection_that_has_ended_leaves_nothing_to_the_collector(end):
+    """It may hold much: the client's messages, replies, and with the frame of a task what it refers to."""
+    with let_go_of(Inbox, WebSocketConnection, KeptFrames, Frame, Passing, Window, KnownWorker):
+        layer = CheckedLayer()
+        async with talking(layer) as (client, worker, name):
+            client.send("first")
+            await worker.told()
+            await end(client, layer, worker, name)
+        del client, worker, layer

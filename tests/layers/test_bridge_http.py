@@ -7,8 +7,20 @@ import logging
 import pytest
 
 from daphne.errors import LayerUnavailable
+from daphne.layers.bridge_exchange import HTTPExchange
+from daphne.layers.inbox import Inbox
 from daphne.layers.memory import ChannelLayer
-from tests.layers.driver import CheckedLayer, Client, bridged, empty, http_scope, in_loop, one, until
+from tests.layers.driver import (
+    CheckedLayer,
+    Client,
+    bridged,
+    empty,
+    http_scope,
+    in_loop,
+    let_go_of,
+    one,
+    until,
+)
 
 
 def refusing(problem, layer=None):
@@ -241,6 +253,22 @@ async def test_a_client_that_leaves_within_its_body_is_no_request():
         client.leave()
         await client.task
         assert client.sent == [] and empty(layer, "http.request", "http.disconnect")
+
+
+@in_loop
+async def test_a_request_that_has_ended_leaves_nothing_to_the_collector(loop):
+    """One that takes its time has a task beside its own, which is cancelled at its end."""
+    with let_go_of(HTTPExchange, Inbox):
+        layer = CheckedLayer()
+        async with bridged(layer, body_chunk_size=10) as bridge:
+            for body in (b"", b"one that goes in pieces"):
+                client = Client(bridge, http_scope(method="POST")).request(body)
+                message = (await one(layer, "http.request"))[1]
+                loop.turn(1)
+                await until(lambda client=client: client.waits)
+                await layer.send_async(message["reply_channel"], {"status": 200})
+                assert await client.response() == (200, b"")
+        del client, layer, bridge
 
 
 # A full channel, a layer that is away

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -27,6 +28,8 @@ from daphne.layers.local import ChannelLayer
 from daphne.layers.local_client import Attachment
 from daphne.layers.local_frames import SENT, UNASKED
 from daphne.layers.local_place import Place, default_path
+from daphne.layers.mailboxes import Mailboxes
+from daphne.layers.names import Capacities
 
 PEER = """
 import asyncio, sys
@@ -327,6 +330,29 @@ def test_a_prefix_that_nobody_claims_counts_as_gone_after_a_moment(path, monkeyp
             assert not claimed.done()
             for waiting in (claimed, receiving):
                 waiting.cancel()
+
+    run(scenario())
+
+
+def test_prefixes_on_which_nobody_receives_any_more_are_forgotten(path, monkeypatch):
+    """A prefix for each WebSocket, say: the broker's process must not remember all that it ever had."""
+    monkeypatch.setattr(local_broker, "UNCLAIMED", 0)
+
+    async def scenario():
+        boxes = Mailboxes(0, 100, Capacities(100))
+        broker = local_broker.Broker(Place(path, 0o600, ()), boxes)
+        gone = []
+        boxes.wait(["received.x!"], lambda: None)
+        for prefix in ("received.x!", "watched.x!"):
+            broker.claim((prefix,), broker)
+        broker.add_watch("watched.x!", lambda: gone.append("watched"))
+        for number in range(100):
+            broker.claim((f"one.{number}!",), broker)
+            broker.claim(("busy.x!",), broker)
+        for prefix in ("one.0!", "one.80!", "busy.x!", "received.x!"):
+            broker.add_watch(prefix, functools.partial(gone.append, prefix))
+        await asyncio.sleep(0.01)
+        assert gone == ["one.0!", "one.80!"]
 
     run(scenario())
 

@@ -162,6 +162,24 @@ def test_a_loop_that_ends_leaves_no_connection(server, raw):
         time.sleep(0.01)
 
 
+def test_of_many_receives_at_once_a_few_connections_stay(server, raw):
+    def blocked():
+        return sum(client["cmd"] == "blpop" for client in raw.client_list())
+
+    async def scenario():
+        layer = ChannelLayer(hosts=[server.url])
+        await layer.send_async("queue", {})
+        before = len(raw.client_list())
+        receives = [asyncio.ensure_future(layer.receive_batch([f"own.{number}!"])) for number in range(30)]
+        await eventually(lambda: blocked() == 30)
+        for receive in receives:
+            receive.cancel()
+        await eventually(lambda: len(raw.client_list()) <= before + 10)
+        await layer.close_async()
+
+    asyncio.run(scenario())
+
+
 def test_a_receive_that_is_cancelled_while_it_connects_leaves_no_connection(server, raw, monkeypatch):
     """Workers cancel theirs whenever the set of channels changes that they listen to."""
     receives = []

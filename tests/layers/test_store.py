@@ -54,6 +54,27 @@ def test_queues_that_nobody_reads_do_not_stay():
     assert held.pending() == 2001
 
 
+def test_statistics_of_names_that_come_and_go_do_not_stay(monkeypatch):
+    """Every process and many a connection has a name of its own."""
+    monkeypatch.setattr("daphne.layers.store.COUNTED", 50)
+    held = store(capacity=1)
+    put(held, "plain", 0, 0)
+    for number in range(500):
+        put(held, f"local.{number}!a", 0, 0)
+        with pytest.raises(ChannelFull):
+            put(held, f"local.{number}!b", 0, 0)
+        held.take([f"local.{number}!"], 1, 0)
+    assert len(held.messages_count) <= 50
+    assert len(held.full_count) <= 50
+    assert (
+        held.messages_count["plain"]
+        == held.messages_count["local.499!"]
+        == held.full_count["local.499!"]
+        == 1
+    )
+    assert (held.messages_total, held.full_total) == (501, 500)
+
+
 def test_a_membership_that_is_renewed_stays():
     held = store()
     held.group_add("group", "plain", 0)

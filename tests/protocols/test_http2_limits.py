@@ -4,6 +4,7 @@ nothing happens.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import tracemalloc
 from collections.abc import Callable
@@ -13,9 +14,12 @@ import pytest
 from hyperframe import frame as frames
 
 from daphne.errors import ConnectionFailed
+from daphne.protocols.http2_exchange import Exchange
 from daphne.protocols.http2_limits import Bucket, Floods
 from daphne.settings import Settings
+from daphne.streams.http import HTTPStream
 from daphne.testing import ClockLoop
+from tests.layers.driver import let_go_of
 from tests.protocols.bench import Bench, Told, answering, echo
 from tests.protocols.http2_client import PREFACE, Client, RawClient, request_fields, setting
 
@@ -241,6 +245,24 @@ def test_applications_that_run_on_after_a_reset_take_places(serve: Serve) -> Non
     client.send(client.headers(41, request_fields()))
     assert len(told.scopes) == 11
     told.finish()
+
+
+def test_streams_that_have_ended_are_let_go_of_at_once(serve: Serve) -> None:
+    """A connection may last for days: what its streams held does not wait for its end, nor the collector."""
+    told = Told()
+    bench = serve(told, http2_max_concurrent_streams=10)
+    client = RawClient(bench)
+    with let_go_of(Exchange, HTTPStream, asyncio.Task):
+        for index in range(5):
+            stream_id = 2 * index + 1
+            client.send(client.headers(stream_id, request_fields("POST"), "END_HEADERS"))
+            client.send(frames.DataFrame(stream_id, b"body"))
+            client.send(frames.RstStreamFrame(stream_id, CANCEL))
+            told.finish()
+        bench.loop.settle()
+        assert len(told.scopes) == 5
+        for kept in (told.scopes, told.receives, told.sends, told.ends):
+            kept.clear()
 
 
 # ---- streams -----------------------------------------------------------------------------------------

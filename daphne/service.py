@@ -56,6 +56,7 @@ class Service:
         self.runner: Runner | None = None
         self._lifespan: Lifespan | None = None
         self._layer: Any = None
+        self._bridge: Any = None
         self._worker: Any = None
         self._worker_task: asyncio.Task[Any] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -69,7 +70,8 @@ class Service:
         """
         loop = asyncio.get_running_loop()
         application, settings, lifespan_mode = self._application()
-        self.runner = runner = Runner(application, loop, settings.application_close_timeout)
+        begin = None if self._bridge is None else self._bridge.begin
+        self.runner = runner = Runner(application, loop, settings.application_close_timeout, begin)
         self.site = site = Site(
             settings,
             loop,
@@ -131,7 +133,8 @@ class Service:
         changes: dict[str, Any] = {"http_timeout": 0}
         if settings.websocket_timeout is None:  # then its channel leaves its groups, and would hear nothing
             changes["websocket_timeout"] = layer.group_expiry
-        return Bridge(layer, settings), dataclasses.replace(settings, **changes), "on"
+        self._bridge = Bridge(layer, settings)
+        return self._bridge, dataclasses.replace(settings, **changes), "on"
 
     def _pause_accepting(self) -> None:
         assert self.site is not None

@@ -30,16 +30,29 @@ if sys.version_info >= (3, 12):
 
 Application = Callable[[Any, Any, Any], Awaitable[Any]]
 Stream = HTTPStream | WebSocketStream
+Rest = Callable[[], Awaitable[None]]
+"""What is to be run in a task for a stream."""
+Begin = Callable[[Any, Any], Rest | None]
+"""Serves a stream for a runner, without a task for now; else returns what is to be run in one."""
 
 
 class Runner:
     """Starts one task per stream and cancels those that outlive their client for too long."""
 
     def __init__(
-        self, application: Application, loop: asyncio.AbstractEventLoop, close_timeout: float
+        self,
+        application: Application,
+        loop: asyncio.AbstractEventLoop,
+        close_timeout: float,
+        begin: Begin | None = None,
     ) -> None:
-        """`close_timeout`: seconds that an application may run on after its client has gone."""
+        """`close_timeout`: seconds that an application may run on after its client has gone. `begin`: the
+        application's own way of serving a request without a task, if it has one.
+        """
         self._application = application
+        self._begin = begin
+        self._without_task: dict[Stream, Any] = {}
+        """What serves them, of the `streams` that have no task."""
         self._loop = loop
         self._close_timeout = close_timeout
         self._context = contextvars.copy_context()
@@ -55,18 +68,57 @@ class Runner:
         self.idle: Callable[[], None] | None = None
         """Called whenever the last running application has ended; set by a server that stops."""
 
-    def start(self, stream: Stream) -> None:
-        """Run the application for `stream`; returns at once."""
+    def start(self, stream: Stream, rest: Rest | None = None) -> None:
+        """Run the application for `stream`, or `rest` of what is to be done for it; returns at once."""
         self.streams.add(stream)
-        task = _new_task(self._run(stream), loop=self._loop, name=_TASK_NAME, context=self._context.copy())
+        if rest is None and self._begin is not None and stream.kind == "http":
+            rest = self._begun_without_task(stream)
+            if rest is None:
+                return
+        run = self._run(stream, rest)
+        task = _new_task(run, loop=self._loop, name=_TASK_NAME, context=self._context.copy())
         if not task.done():
             stream.task = task
             if stream.disconnected:  # an eager task has refused its client before it was known here
                 self.client_left(stream)
 
-    async def _run(self, stream: Stream) -> None:
+    def _begun_without_task(self, stream: Stream) -> Rest | None:
+        assert self._begin is not None
         try:
-            await self._application(stream.scope, stream.receive, stream.send)
+            return self._begin(stream, self)
+        except Exception:  # one request must not end the reading of its connection
+            logger.exception("The beginning of %s failed", describe(stream))
+            stream.application_failed()
+            self.ended(stream)
+            return None
+
+    def wait(self, stream: Stream, exchange: Any) -> None:
+        """`exchange` serves `stream`, without a task. Should the client leave, what its `leave()` returns
+        is to be run in one. It calls `go_on` or `ended` once."""
+        self._without_task[stream] = exchange
+
+    def go_on(self, stream: Stream, rest: Rest) -> None:
+        """`stream` needs a task after all, which runs `rest`."""
+        self._without_task.pop(stream, None)
+        self.start(stream, rest)
+
+    def ended(self, stream: Stream) -> None:
+        """Nothing is left to do for `stream`."""
+        if stream.timer is not None:
+            _end_timer(stream)
+        if self._without_task:
+            self._without_task.pop(stream, None)
+        self._leaving.pop(stream, None)
+        self.streams.discard(stream)
+        if self.idle is not None and not self.streams:
+            self.idle()
+
+    async def _run(self, stream: Stream, rest: Rest | None) -> None:
+        try:
+            if rest is None:
+                await self._application(stream.scope, stream.receive, stream.send)
+            else:
+                await rest()
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and not task.cancelling():  # by nobody but the application
@@ -91,11 +143,7 @@ class Runner:
                 logger.error("Application returned without a complete response to %s", describe(stream))
         finally:
             stream.task = None
-            _end_timer(stream)
-            self._leaving.pop(stream, None)
-            self.streams.discard(stream)
-            if self.idle is not None and not self.streams:
-                self.idle()
+            self.ended(stream)
 
     def client_left(self, stream: Stream) -> None:
         """The client of `stream` has gone, or sends no more, which is how most clients go.
@@ -105,6 +153,8 @@ class Runner:
         """
         if stream.disconnected:
             _end_timer(stream)
+        if self._without_task and stream in self._without_task:
+            self.go_on(stream, self._without_task[stream].leave())
         if stream.task is not None:
             self._leaving.pop(stream, None)
             until = self._loop.time() + self._close_timeout
@@ -142,6 +192,10 @@ class Runner:
         tasks = [stream.task for stream in self.streams if stream.task is not None]
         for task in tasks:
             task.cancel()
+        for stream, exchange in list(self._without_task.items()):
+            self.go_on(stream, exchange.leave())  # which ends by itself
+            if stream.task is not None:
+                tasks.append(stream.task)
         return tasks
 
 

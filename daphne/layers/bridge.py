@@ -10,9 +10,10 @@ calls `bridge_http` and `bridge_websocket`, which do the work. Its lifespan star
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
-from daphne.layers.bridge_exchange import Desk
+from daphne.layers.bridge_exchange import Desk, Host, Rest
 from daphne.layers.bridge_http import HTTPRequest
 from daphne.layers.bridge_websocket import serve_websocket
 from daphne.layers.interface import AsyncLayer, NearLayer
@@ -21,6 +22,7 @@ from daphne.layers.replies import Replies
 from daphne.layers.sending import LineSender
 from daphne.layers.workers import Workers
 from daphne.settings import Settings
+from daphne.streams.http import HTTPStream
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -45,6 +47,8 @@ class Bridge:
         self.replies = Replies(layer, self._worker_said)
         self.workers = Workers(layer, self.sender, float(settings.worker_timeout), self.replies.find)
         inboxes, offers = self.replies.inboxes, self.workers.offers
+        self.begin = self._begin if self.sender.prompt.give is not None else None
+        """See application/running. Not over a layer that has to be waited for in any case."""
         self.desk = Desk(inboxes, self.sender.prompt, offers, settings.body_chunk_size, self.same_files)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -58,6 +62,13 @@ class Bridge:
         if kind == "lifespan":
             return self._lifespan(receive, send)
         raise ValueError(f"a channel layer has no messages for {kind!r}")
+
+    def _begin(self, stream: HTTPStream, host: Host) -> Rest | None:
+        """Serve the request of `stream` as if called with its scope, but without a task for as long as none
+        is needed: None then. Else what is to be run in one."""
+        request = HTTPRequest(self, self.desk, stream.scope, stream.receive, stream.send)
+        event = request.serve_at_once(stream, host)
+        return None if request.dispatched else partial(request.serve, event)
 
     async def start(self) -> None:
         """Begin to read replies."""

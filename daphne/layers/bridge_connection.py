@@ -7,33 +7,20 @@ calls the frames, and the stream. Compiled (setup.py), for every message passes 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from mypy_extensions import mypyc_attr
 
-from daphne.errors import ApplicationError, ClientDisconnected, DaphneError
+from daphne.errors import DaphneError
 from daphne.layers.inbox import Inbox
 from daphne.layers.kept_frames import KeptFrames
 from daphne.layers.message_keys import EXTRA
+from daphne.layers.passing import Passing
 from daphne.streams.calls import stream_behind
 from daphne.streams.websocket import WebSocketStream
 
 if TYPE_CHECKING:
     from daphne.layers.bridge import Receive, Send
-
-
-class Passing:
-    """A message for the client that is under way: what is still to be awaited, or what went wrong."""
-
-    def __init__(self, outcome: Awaitable[None] | Exception, size: int) -> None:
-        self.outcome = outcome
-        self.size = size
-
-    def forget(self) -> None:
-        """Nobody will await it."""
-        if isinstance(self.outcome, Coroutine):
-            self.outcome.close()
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -66,11 +53,8 @@ class WebSocketConnection:
         awaited, as a `Passing`. Any other is returned as it is."""
         try:
             return _pass_on(self, reply)
-        except (ClientDisconnected, ApplicationError) as problem:
-            # Without the frames of this call: they would keep it, and with it the connection, as it them.
-            return Passing(problem.with_traceback(None), 0)
-        except Exception as problem:  # which the relaying task raises again: no caller of this could help it
-            return Passing(problem, 0)
+        except Exception as problem:  # which the relaying task is told: no caller of this could help it
+            return Passing(problem)
 
     def passed_on(self, size: int) -> None:
         """A reply of `size` bytes is with the client; tell its worker now and then."""

@@ -8,7 +8,9 @@ Base of `bridge_http.HTTPRequest`, which has the coroutines and everything that 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
@@ -19,13 +21,35 @@ from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages_packed import packed_request
 from daphne.layers.offers import Offers
+from daphne.layers.passing import Passing
 from daphne.layers.prompt import PromptSender
 from daphne.layers.unanswered import Unanswered
+from daphne.streams.http import HTTPStream
 
 if TYPE_CHECKING:
     from daphne.layers.bridge import Bridge, Receive, Send
     from daphne.layers.messages import Event, Scope
     from daphne.layers.window import Window
+
+
+Rest = Callable[[], Coroutine[Any, Any, None]]
+"""What is to be run in a task."""
+
+CLIENT_LEFT: Final = object()
+"""In the place of a reply: nobody waits for one any longer."""
+
+
+class Host(Protocol):
+    """Where requests are served without a task (application/running)."""
+
+    def wait(self, stream: Any, exchange: Any) -> None:
+        """`exchange` serves `stream`, for now. If the client leaves, its `leave()` is to go on."""
+
+    def go_on(self, stream: Any, rest: Rest) -> None:
+        """`stream` needs a task after all, which runs `rest`."""
+
+    def ended(self, stream: Any) -> None:
+        """It has been served."""
 
 
 class Desk:
@@ -54,6 +78,10 @@ class HTTPExchange:
         self.scope = scope
         self.receive = receive
         self.send = send
+        self.stream: HTTPStream | None = None
+        """Where the response goes to, while no task serves the request."""
+        self.host: Host | None = None
+        """Who can have a task for it."""
         self.inbox: Inbox = desk.inboxes.open_http()
         self.body = self.rest = b""
         self.body_ended = False
@@ -68,6 +96,50 @@ class HTTPExchange:
         """Whether nothing says yet that a worker of ours answers."""
         self.timer: asyncio.TimerHandle | None = None
         self.watcher: asyncio.Task[None] | None = None
+
+    def serve_at_once(self, stream: HTTPStream, host: Host) -> Event | None:
+        """Offer the request of `stream` to the workers, and answer it in the call that brings the reply.
+
+        None if that takes no waiting, so that no task is needed unless something else comes than a whole
+        response. Otherwise nothing has been done but to take the event that is returned.
+        """
+        event = stream.next_event()
+        if event is None or not self.offer_whole(event):
+            return event
+        self.stream = stream
+        self.host = host
+        host.wait(stream, self)
+        self.inbox.give_first(self._first_reply)
+        return None
+
+    def _first_reply(self, reply: Any) -> None:
+        host, stream = self.host, self.stream
+        assert host is not None and stream is not None
+        try:
+            left = _answer(self, stream, reply)
+        except Exception as problem:  # which the task is told: whoever brings the reply could not help it
+            left = Passing(problem)
+        self.stream = self.host = None
+        if left is not None:
+            host.go_on(stream, partial(self.go_on, left))
+        elif (farewell := self.end()) is None:
+            host.ended(stream)
+        else:
+            host.go_on(stream, partial(self.say, farewell))
+
+    def leave(self) -> Rest:
+        """Nobody waits for the reply any longer."""
+        self.inbox.give_first(None)
+        self.stream = self.host = None
+        return partial(self.go_on, CLIENT_LEFT)
+
+    def go_on(self, reply: Any) -> Coroutine[Any, Any, None]:
+        """Serve the request from its first reply on, or from what is under way of that."""
+        raise NotImplementedError
+
+    def say(self, farewell: tuple[str, Message]) -> Coroutine[Any, Any, None]:
+        """Tell whoever has the request that it is over."""
+        raise NotImplementedError
 
     def offer_whole(self, event: Event) -> bool:
         """Offer the request to the workers, if `event` has all of its body and that takes no waiting.
@@ -140,6 +212,23 @@ class HTTPExchange:
         if self.classic:
             return "http.disconnect", messages.http_disconnect(self.scope, inbox.name)
         return None
+
+
+def _answer(exchange: HTTPExchange, stream: HTTPStream, reply: Any) -> Any:
+    """Answer with a reply that is all of a response, as most are: None then, or what is to be awaited. Any
+    other is returned as it is."""
+    if stream.in_line or stream.wire.write_paused:
+        return reply
+    events = exchange.whole_response(reply)
+    if events is None:
+        return reply
+    stream.take(events[0])
+    exchange.started = True
+    pending = stream.take(events[1])
+    if pending is not None:
+        return Passing(pending)
+    exchange.complete = True
+    return None
 
 
 def _are_pairs(headers: Any) -> bool:

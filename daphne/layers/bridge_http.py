@@ -12,10 +12,11 @@ from typing import Any
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
 from daphne.layers import messages
-from daphne.layers.bridge_exchange import HTTPExchange
+from daphne.layers.bridge_exchange import CLIENT_LEFT, HTTPExchange
 from daphne.layers.interface import Message
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event
+from daphne.layers.passing import Passing
 from daphne.layers.replies import BacklogFull, next_reply
 from daphne.layers.window import WINDOW, Window
 from daphne.layers.workers import Lost
@@ -38,7 +39,6 @@ BAD_REPLY = "HTTP processing error"
 WORKER_LOST = "The worker was lost before it answered."
 
 _TIME_IS_UP = object()
-_CLIENT_LEFT = object()
 
 
 class HTTPRequest(HTTPExchange):
@@ -46,10 +46,11 @@ class HTTPRequest(HTTPExchange):
 
     __slots__ = ()
 
-    async def serve(self) -> None:
-        """From the body to the last reply, and then the end of everything that was begun for it."""
+    async def serve(self, event: Event | None = None) -> None:
+        """From the body, of which `event` is the beginning if that has been received, to the last reply; then
+        the end of everything that was begun for it."""
         try:
-            event = await self.receive()
+            event = event or await self.receive()
             if not self.offer_whole(event) and not await self._begin(event):
                 return
             inbox = self.inbox
@@ -63,13 +64,37 @@ class HTTPRequest(HTTPExchange):
             self.started = True
             await self.send(whole[1])
             self.complete = True
-        except ClientDisconnected:
-            log.debug("The client of %s has left", self.inbox.name)
-        except ApplicationError as problem:  # the stream has written nothing of it, and ends what we leave
-            log.error("HTTP/WS send decode error: %s", problem)
+        except (ClientDisconnected, ApplicationError) as problem:
+            self._not_sent(problem)
         finally:
             if (farewell := self.end()) is not None:
-                await self.bridge.sender.try_send(*farewell)
+                await self.say(farewell)
+
+    async def go_on(self, reply: Any) -> None:
+        """See `HTTPExchange`: the first reply is not all of the response, or what it is takes waiting."""
+        try:
+            if type(reply) is not Passing:
+                await self._relay(reply)
+            elif (problem := await reply.over()) is None:
+                self.complete = True
+            else:
+                self._not_sent(problem)
+        except (ClientDisconnected, ApplicationError) as problem:
+            self._not_sent(problem)
+        finally:
+            if (farewell := self.end()) is not None:
+                await self.say(farewell)
+
+    async def say(self, farewell: tuple[str, Message]) -> None:
+        """See `HTTPExchange`."""
+        await self.bridge.sender.try_send(*farewell)
+
+    def _not_sent(self, problem: Exception) -> None:
+        """The stream has written nothing of what was wrong, and ends what we leave."""
+        if isinstance(problem, ClientDisconnected):
+            log.debug("The client of %s has left", self.inbox.name)
+        else:
+            log.error("HTTP/WS send decode error: %s", problem)
 
     # To the worker
 
@@ -139,7 +164,7 @@ class HTTPRequest(HTTPExchange):
             event = await self.receive()
             if event["type"] == "http.disconnect":
                 await self._upload_message(messages.body_closed(), 0)
-                self.inbox.put(_CLIENT_LEFT)
+                self.inbox.put(CLIENT_LEFT)
                 return
             more = event.get("more_body", False)
             await self._upload_pieces(event.get("body", b""), more)
@@ -167,7 +192,7 @@ class HTTPRequest(HTTPExchange):
     async def _watch_client(self) -> None:
         while (await self.receive())["type"] != "http.disconnect":
             pass
-        self.inbox.put(_CLIENT_LEFT)
+        self.inbox.put(CLIENT_LEFT)
 
     # Time
 
@@ -316,7 +341,7 @@ class HTTPRequest(HTTPExchange):
             await self._page(502, WORKER_LOST)
             return False
         while (later := self.inbox.take_now()) is not None:
-            if later is _CLIENT_LEFT or later is _TIME_IS_UP:
+            if later is CLIENT_LEFT or later is _TIME_IS_UP:
                 return await self._give_up(later)
         self.retried = True
         self.bridge.replies.close(self.inbox)

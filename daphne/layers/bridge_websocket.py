@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
 from daphne.layers import messages, messages_websocket
-from daphne.layers.bridge_connection import Passing, WebSocketConnection, size_of
+from daphne.layers.bridge_connection import WebSocketConnection, size_of
 from daphne.layers.frames import FrameFlow
 from daphne.layers.interface import Message
 from daphne.layers.kept_frames import KeptFrames
 from daphne.layers.message_keys import EXTRA
 from daphne.layers.messages import Event, Scope
+from daphne.layers.passing import Passing
 from daphne.layers.replies import BacklogFull
 from daphne.layers.workers import Lost
 from daphne.streams import closecodes
@@ -217,23 +218,12 @@ class _Socket(WebSocketConnection):
 
     async def _pass(self, passing: Passing) -> None:
         """Wait until a message is with the client."""
-        outcome = passing.outcome
-        if isinstance(outcome, Exception):  # raised here it would keep this frame, and the frame it
-            self._not_passed(outcome)
-        else:
-            try:
-                await outcome
-            except (ClientDisconnected, ApplicationError) as problem:
-                self._not_passed(problem)
-        self.passed_on(passing.size)
-
-    def _not_passed(self, problem: Exception) -> None:
+        problem = await passing.over()
         if isinstance(problem, ClientDisconnected):
             log.debug("The client of %s has left", self.inbox.name)
-        elif isinstance(problem, ApplicationError):
+        elif problem is not None:
             log.error("HTTP/WS send decode error: %s", problem)
-        else:
-            raise problem
+        self.passed_on(passing.size)
 
     def acknowledge(self, count: int) -> None:
         """Tell the worker that the client has `count` replies in all."""

@@ -85,6 +85,15 @@ class Inbox:
         """The bytes of those that were untaken then, and at times of some that had been taken by then."""
         self._waiter: asyncio.Future[None] | None = None
         self._taker: Callable[[Any], Any] | None = None
+        self._first: Callable[[Any], None] | None = None
+
+    def give_first(self, taker: Callable[[Any], None] | None) -> None:
+        """Nobody reads yet: call `taker` with the next reply, once, in the very call that puts it here. A
+        reader has those that follow."""
+        self._first = taker
+        if taker is not None and self._messages:
+            self._first = None
+            taker(self._messages.pop(0))
 
     def attend(self, taker: Callable[[Any], Any] | None) -> None:
         """Whenever the reader waits, call `taker` with the next reply, in the very call that puts it here;
@@ -95,6 +104,11 @@ class Inbox:
     def put(self, message: Any) -> None:
         """Append a reply, or whatever else the reader of this inbox is to know."""
         self.received += 1
+        first = self._first
+        if first is not None:
+            self._first = None
+            first(message)
+            return
         waiter, messages = self._waiter, self._messages
         if self._taker is not None and waiter is not None and not (messages or waiter.done()):
             message = self._taker(message)

@@ -249,3 +249,20 @@ def test_each_application_has_its_own_time_to_end(serve: Any) -> None:
     bench.loop.advance(3)
     assert cancelled == ["/1", "/2"]
     assert bench.loop.timers() == []
+
+
+def test_what_cannot_begin_is_a_500_and_its_connection_goes_on(
+    serve: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def begin(stream: Any, runner: Any) -> None:
+        raise LookupError("a fault of ours")
+
+    bench: Bench = serve(answering(b"in a task"))
+    bench.server.service.runner._begin = begin
+    connection = bench.exchange(request())
+    assert [response.status for response in responses(connection)] == [500]
+    assert "a fault of ours" in caplog.text
+    bench.server.service.runner._begin = None
+    connection.received.clear()
+    bench.send(connection, request())
+    assert [response.body for response in responses(connection)] == [b"in a task"]

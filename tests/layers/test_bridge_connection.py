@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from daphne.layers.bridge_connection import Passing, WebSocketConnection
+from daphne.layers.bridge_connection import WebSocketConnection
 from daphne.layers.inbox import Inbox, KnownWorker
 from daphne.layers.kept_frames import Frame, KeptFrames
+from daphne.layers.passing import Passing
 from daphne.layers.window import OVERHEAD, WINDOW, Window
 from daphne.settings import Settings
 from daphne.testing import MemoryServer

@@ -67,32 +67,32 @@ class WebSocketConnection:
 
 
 def _pass_on(connection: WebSocketConnection, reply: Any) -> Any:
-    event = _plain_message(connection, reply)
-    if event is None:
+    content = _plain_message(connection, reply)
+    if content is None:
         return reply
-    size = size_of(event)
     stream = connection.stream
     if stream is None:
-        return Passing(connection.send(event), size)
-    pending = stream.take(event)
+        key = "text" if isinstance(content, str) else "bytes"
+        return Passing(connection.send({"type": "websocket.send", key: content}), len(content))
+    pending = stream.take_message(content)
     if pending is not None:
-        return Passing(pending, size)
-    if count := connection.inbox.passed_on(size):
+        return Passing(pending, len(content))
+    if count := connection.inbox.passed_on(len(content)):
         connection.acknowledge(count)
     return None
 
 
-def _plain_message(connection: WebSocketConnection, reply: Any) -> dict[str, Any] | None:
-    """The event of a reply of our own workers that is one message for the client, and a confirmation
+def _plain_message(connection: WebSocketConnection, reply: Any) -> str | bytes | None:
+    """The content of a reply of our own workers that is one message for the client, and a confirmation
     perhaps; None for any other."""
     if type(reply) is not dict or len(reply) != 2 or not connection.accepted or connection.closing:
         return None
     extra = reply.get(EXTRA)
     if extra is None:
         return None
-    content, key = reply.get("text"), "text"
+    content = reply.get("text")
     if type(content) is not str:
-        content, key = reply.get("bytes"), "bytes"
+        content = reply.get("bytes")
         if type(content) is not bytes:
             return None
     if extra:
@@ -100,7 +100,8 @@ def _plain_message(connection: WebSocketConnection, reply: Any) -> dict[str, Any
             return None
         connection.deaths = 0
         connection.frames.confirmed(extra["done"])
-    return {"type": "websocket.send", key: content}
+    plain: str | bytes = content
+    return plain
 
 
 def size_of(event: Any) -> int:

@@ -75,7 +75,7 @@ class ChannelLayer(BlockingDoor):
         self._sides: dict[asyncio.AbstractEventLoop, _LoopSide] = {}
         self._broker: Broker | None = None
         self._gate = Gate(self.max_message_size)
-        self._attended: dict[str, tuple[Take, int]] = {}
+        self._attended: dict[str, tuple[Take, int, Take]] = {}
 
     def use_socket(self, path: str) -> None:
         """Take another path, before the layer is first used."""
@@ -115,7 +115,7 @@ class ChannelLayer(BlockingDoor):
 
     def attend(self, prefix: str, take: Callable[[str, Message], None]) -> None:
         """See `interface.AttendedLayer`. Only the broker's process can."""
-        attended = Unpacker(take).unpack, threading.get_ident()
+        attended = take, threading.get_ident(), Unpacker(take).unpack
         self._attended[receiving_queue(prefix)] = attended
         if self._broker is not None:
             self._broker.attend(prefix, *attended)

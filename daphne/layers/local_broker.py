@@ -90,9 +90,9 @@ class Broker:
         client: Any = partial(Client, self, self.boxes)
         self._server = await self.loop.create_unix_server(client, sock=listener)
 
-    def attend(self, prefix: str, take: Take, thread: int) -> None:
-        """What is sent to `prefix` goes to `take`; see `Mailboxes.attend`. Clients may then give it."""
-        self.boxes.attend(prefix, take, thread)
+    def attend(self, prefix: str, take: Take, thread: int, take_packed: Take) -> None:
+        """What is sent to `prefix` goes there; see `Mailboxes.attend`. Clients may then give it."""
+        self.boxes.attend(prefix, take, thread, take_packed)
         self._tell_attended_soon()
 
     def forsake(self, prefix: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import msgpack
 
@@ -73,17 +72,16 @@ class Gate:
 
 
 class Unpacker:
-    """Gives unpacked to `take` what comes packed, or from a client that gives it to be taken at once."""
+    """Gives unpacked to `take` what comes packed."""
 
     def __init__(self, take: Callable[[str, Message], None]) -> None:
         self._take = take
 
-    def unpack(self, channel: str, message: Any) -> None:
+    def unpack(self, channel: str, packed_message: bytes) -> None:
         """Take one message."""
-        if type(message) is bytes:
-            try:
-                message = msgpack.unpackb(message, raw=False)
-            except ValueError as error:  # its sender is told of nothing: it goes on for others
-                log.error("A message for %s is dropped: it is not MessagePack (%s)", channel, error)
-                return
+        try:
+            message = msgpack.unpackb(packed_message, raw=False)
+        except ValueError as error:  # its sender is told of nothing: it goes on for others
+            log.error("A message for %s is dropped: it is not MessagePack (%s)", channel, error)
+            return
         self._take(channel, message)

@@ -79,11 +79,11 @@ class Client(FrameProtocol):
 
     def frame_received(self, fields: Any) -> None:
         """Called with each request."""
-        if fields[1] == "send":
-            self._send(fields[0], fields[2], fields[3])
-            return
         if fields[1] == "give":
             self._give(fields[2], fields[3])
+            return
+        if fields[1] == "send":
+            self._send(fields[0], fields[2], fields[3])
             return
         number, operation, *arguments = fields
         if operation == "receive":

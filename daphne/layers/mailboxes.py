@@ -40,10 +40,11 @@ class Waiter:
 class _Attendant:
     """Who attends a queue, in which thread, and how many messages were handed over there."""
 
-    __slots__ = ("count", "take", "thread")
+    __slots__ = ("count", "take", "take_packed", "thread")
 
-    def __init__(self, take: Take, thread: int) -> None:
+    def __init__(self, take: Take, take_packed: Take, thread: int) -> None:
         self.take = take
+        self.take_packed = take_packed
         self.thread = thread
         self.count = 0
 
@@ -76,12 +77,15 @@ class Mailboxes:
         Closed."""
         if name in self._attendants and self.hand(name, channel, message):
             return
-        with self._lock:
+        self._lock.acquire()  # not `with`, which is several look-ups
+        try:
             if self._closed:
                 raise Closed("the mailboxes are closed")
             self._store.put(name, channel, message, self._clock(), bounded)
             if name in self._waiting:
                 self._wake_one(name)
+        finally:
+            self._lock.release()
 
     def hand(self, name: str, channel: str, message: Any) -> bool:
         """Give the message to whoever attends the queue `name` in this thread, unless others wait there; else
@@ -94,21 +98,24 @@ class Mailboxes:
         if self._store.holds(name):
             return False
         attendant.count += 1  # without the lock: no other thread does
-        attendant.take(channel, message)
+        if type(message) is bytes:
+            attendant.take_packed(channel, message)
+        else:
+            attendant.take(channel, message)
         return True
 
     def attended(self, thread: int) -> list[str]:
         """The queues that are attended in that thread."""
         return [name for name, attendant in self._attendants.items() if attendant.thread == thread]
 
-    def attend(self, name: str, take: Take, thread: int) -> None:
-        """From now on, what that thread puts into the queue `name` goes to `take` at once, unless earlier
-        messages wait there.
+    def attend(self, name: str, take: Take, thread: int, take_packed: Take | None = None) -> None:
+        """From now on, what that thread puts into the queue `name` goes to `take` at once, or if it is packed
+        to `take_packed`, unless earlier messages wait there.
 
         Somebody has to receive on it as well: for those, and for other threads.
         """
         self.forsake(name)
-        self._attendants[name] = _Attendant(take, thread)
+        self._attendants[name] = _Attendant(take, take_packed or take, thread)
 
     def forsake(self, name: str) -> None:
         """End that."""

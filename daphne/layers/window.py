@@ -50,7 +50,7 @@ class Window:
         while self.confirmed < count and self._sizes:
             self._under_way -= self._sizes.pop(0)
             self.confirmed += 1
-        if not self.full:
+        if self._waiters and not self.full:
             self.wake()
 
     def wake(self) -> None:

@@ -238,7 +238,20 @@ class WebSocketStream:
             payload = bytes(data)
         if len(payload) > LARGE and not self.writes.take(len(payload), self.in_turn):
             return calls.send_in_turn(self, event)
-        socket.send_message(payload, text is None)
+        return self._write(socket, payload, text is None)
+
+    def take_message(self, content: str | bytes) -> Pending | None:
+        """As `take`, for the event that sends one message: str for text, bytes for binary."""
+        socket = self.socket
+        if self._steps is _OPEN and socket is not None and not (self.in_line or self.disconnected):
+            binary = not isinstance(content, str)
+            payload = content.encode("utf-8") if isinstance(content, str) else content
+            if len(payload) <= LARGE:
+                return self._write(socket, payload, binary)
+        return self.take({"type": "websocket.send", "text" if isinstance(content, str) else "bytes": content})
+
+    def _write(self, socket: Socket, payload: bytes, binary: bool) -> Pending | None:
+        socket.send_message(payload, binary)
         if socket.write_paused:
             return socket.writable()
         self._calls += 1

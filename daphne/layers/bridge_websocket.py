@@ -232,8 +232,10 @@ class _Socket(WebSocketConnection):
     async def _pass_on(self, event: Event, reply: Message) -> None:
         kind = event["type"]
         if kind == "websocket.send":
-            await self._send(event)
-            self.passed_on(size_of(event))
+            try:
+                await self._send(event)
+            finally:  # what was refused counts, too: the worker has sent it
+                self.passed_on(size_of(event))
         elif kind == "websocket.accept":
             await self._accept(event, EXTRA not in reply)
         elif not self.open:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from daphne.errors import ApplicationError
 from daphne.layers.bridge_connection import WebSocketConnection
 from daphne.layers.inbox import Inbox, KnownWorker
 from daphne.layers.kept_frames import Frame, KeptFrames
@@ -176,6 +177,25 @@ async def test_a_stream_that_something_was_put_around_is_called_as_asgi_says():
         assert (await worker.told())["text"] == "one"
         await layer.send_async(name, {"text": "two", "daphne": {}})
         assert await client.next_sent(2) == {"type": "websocket.send", "text": "two"}
+        client.leave()
+        await client.task
+
+
+@in_loop
+async def test_what_the_stream_refuses_counts_as_passed_on(caplog):
+    layer = CheckedLayer()
+    async with bridged(layer) as bridge:
+        client = Client(bridge, websocket_scope())
+        name = await accept(layer, HandMade(layer))
+        await client.next_sent()
+        client.refuses = ApplicationError("not this")
+        await layer.send_async(name, {"text": "plain", "daphne": {}})
+        await layer.send_async(name, {"text": "with more", "daphne": {"state": "1"}})
+        await until(lambda: caplog.text.count("not this") == 2)
+        client.refuses = None
+        await layer.send_async(name, {"text": "the third", "daphne": {"sent": 2}})
+        assert (await client.next_sent(2))["text"] == "the third"
+        assert "lost" not in caplog.text
         client.leave()
         await client.task
 

@@ -41,8 +41,6 @@ def unmask(mask: bytes, payload: bytes) -> bytes:
     size = len(payload)
     if size <= _INTEGER_UP_TO or not HAS_NVX:
         return unmask_small(mask, payload)
-    if type(payload) is not bytes:
-        payload = bytes(payload)
     masker = _new(mask)
     _process(masker, _memory_of(payload), size)
     _free(masker)

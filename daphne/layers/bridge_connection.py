@@ -56,11 +56,6 @@ class WebSocketConnection:
         except Exception as problem:  # which the relaying task is told: no caller of this could help it
             return Passing(problem)
 
-    def passed_on(self, size: int) -> None:
-        """A reply of `size` bytes is with the client; tell its worker now and then."""
-        if count := self.inbox.passed_on(size):
-            self.acknowledge(count)
-
     def acknowledge(self, count: int) -> None:
         """Tell the worker that the client has `count` replies in all."""
         raise NotImplementedError
@@ -102,9 +97,3 @@ def _plain_message(connection: WebSocketConnection, reply: Any) -> str | bytes |
         connection.frames.confirmed(extra["done"])
     plain: str | bytes = content
     return plain
-
-
-def size_of(event: Any) -> int:
-    """How much a message has for the client."""
-    text = event.get("text")
-    return len(text if text is not None else event.get("bytes") or b"")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from daphne.errors import ApplicationError, ChannelFull, ClientDisconnected, LayerUnavailable
 from daphne.layers import messages, messages_websocket
-from daphne.layers.bridge_connection import WebSocketConnection, size_of
+from daphne.layers.bridge_connection import WebSocketConnection
 from daphne.layers.frames import FrameFlow
 from daphne.layers.interface import Message
 from daphne.layers.kept_frames import KeptFrames
@@ -223,7 +223,7 @@ class _Socket(WebSocketConnection):
             log.debug("The client of %s has left", self.inbox.name)
         elif problem is not None:
             log.error("HTTP/WS send decode error: %s", problem)
-        self.passed_on(passing.size)
+        self.bridge.workers.confirm(self.inbox, passing.size)
 
     def acknowledge(self, count: int) -> None:
         """Tell the worker that the client has `count` replies in all."""
@@ -235,7 +235,7 @@ class _Socket(WebSocketConnection):
             try:
                 await self._send(event)
             finally:  # what was refused counts, too: the worker has sent it
-                self.passed_on(size_of(event))
+                self.bridge.workers.confirm(self.inbox, len(_content_of(event)))
         elif kind == "websocket.accept":
             await self._accept(event, EXTRA not in reply)
         elif not self.open:
@@ -408,6 +408,6 @@ class _Socket(WebSocketConnection):
 
 
 def _content_of(event: Event) -> str | bytes:
-    """What a `websocket.receive` has of the client."""
+    """What a `websocket.receive` or `websocket.send` carries."""
     text: str | None = event.get("text")
     return text if text is not None else bytes(event["bytes"])

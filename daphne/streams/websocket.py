@@ -244,10 +244,9 @@ class WebSocketStream:
         """As `take`, for the event that sends one message: str for text, bytes for binary."""
         socket = self.socket
         if self._steps is _OPEN and socket is not None and not (self.in_line or self.disconnected):
-            binary = not isinstance(content, str)
             payload = content.encode("utf-8") if isinstance(content, str) else content
             if len(payload) <= LARGE:
-                return self._write(socket, payload, binary)
+                return self._write(socket, payload, not isinstance(content, str))
         return self.take({"type": "websocket.send", "text" if isinstance(content, str) else "bytes": content})
 
     def _write(self, socket: Socket, payload: bytes, binary: bool) -> Pending | None:

@@ -165,29 +165,33 @@ async def test_a_reply_to_a_client_that_has_gone_is_dropped(caplog):
         assert f"unknown channel {name!r}" in caplog.text
 
 
-@in_loop
-async def test_a_stream_that_something_was_put_around_is_called_as_asgi_says():
-    layer = CheckedLayer()
+@asynccontextmanager
+async def called(layer):
+    """A WebSocket of a bridge that has but `receive` and `send`: (client, worker, its reply channel)."""
     async with bridged(layer) as bridge:
         client = Client(bridge, websocket_scope())
         worker = HandMade(layer)
         name = await accept(layer, worker)
         await client.next_sent()
+        yield client, worker, name
+        client.leave()
+        await asyncio.wait([client.task])
+
+
+@in_loop
+async def test_a_stream_that_something_was_put_around_is_called_as_asgi_says():
+    layer = CheckedLayer()
+    async with called(layer) as (client, worker, name):
         client.give("websocket.receive", text="one")
         assert (await worker.told())["text"] == "one"
         await layer.send_async(name, {"text": "two", "daphne": {}})
         assert await client.next_sent(2) == {"type": "websocket.send", "text": "two"}
-        client.leave()
-        await client.task
 
 
 @in_loop
 async def test_what_the_stream_refuses_counts_as_passed_on(caplog):
     layer = CheckedLayer()
-    async with bridged(layer) as bridge:
-        client = Client(bridge, websocket_scope())
-        name = await accept(layer, HandMade(layer))
-        await client.next_sent()
+    async with called(layer) as (client, _, name):
         client.refuses = ApplicationError("not this")
         await layer.send_async(name, {"text": "plain", "daphne": {}})
         await layer.send_async(name, {"text": "with more", "daphne": {"state": "1"}})
@@ -196,17 +200,12 @@ async def test_what_the_stream_refuses_counts_as_passed_on(caplog):
         await layer.send_async(name, {"text": "the third", "daphne": {"sent": 2}})
         assert (await client.next_sent(2))["text"] == "the third"
         assert "lost" not in caplog.text
-        client.leave()
-        await client.task
 
 
 @in_loop
 async def test_what_is_under_way_at_the_end_is_let_go_of(recwarn):
     layer = CheckedLayer()
-    async with bridged(layer) as bridge:
-        client = Client(bridge, websocket_scope())
-        name = await accept(layer, HandMade(layer))
-        await client.next_sent()
+    async with called(layer) as (client, _, name):
         assert layer.give(name, {"text": "never seen", "daphne": {}})
         client.task.cancel()
         await asyncio.wait([client.task])
